@@ -1,0 +1,1 @@
+"""Measuring: machine limits, workload, load, suites, reports, the demo."""

@@ -1,0 +1,1 @@
+"""One file an operation: contract, torch reference, Triton kernel, host wrapper."""

@@ -1,0 +1,1 @@
+"""HTTP: routes, status codes, limits, drain. No ranking logic lives here."""

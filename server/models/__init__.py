@@ -1,0 +1,1 @@
+"""Models: contract, reference architectures, snapshots, training."""

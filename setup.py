@@ -1,0 +1,76 @@
+"""Builds the two extensions; everything else is in pyproject.toml.
+
+Switches, all by environment:
+  PREDAWN_EXTENSIONS=core|codec   build one of them only (default: both)
+  PREDAWN_SANITIZE=address|thread|undefined   instrumented build
+  PREDAWN_DEBUG=1                 no optimisation, assertions on
+"""
+
+import glob
+import os
+
+from Cython.Build import cythonize
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import Extension, setup
+
+WARNINGS = ["-Wall", "-Wextra"]
+
+
+def flags() -> list[str]:
+    """Compiler flags that both extensions share."""
+    chosen = ["-std=c++20", "-fvisibility=hidden", *WARNINGS]
+    if os.environ.get("PREDAWN_DEBUG"):
+        chosen += ["-O0", "-g", "-UNDEBUG"]
+    else:
+        chosen += ["-O3", "-g1"]
+    sanitizer = os.environ.get("PREDAWN_SANITIZE")
+    if sanitizer:
+        chosen += [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer", "-O1"]
+    return chosen
+
+
+def link_flags() -> list[str]:
+    """Linker flags that both extensions share."""
+    sanitizer = os.environ.get("PREDAWN_SANITIZE")
+    return [f"-fsanitize={sanitizer}"] if sanitizer else []
+
+
+def core() -> Extension:
+    """The store, histograms and hashes (pybind11)."""
+    return Pybind11Extension(
+        "predawn.csrc._core",
+        ["csrc/bindings.cpp"],
+        include_dirs=["csrc"],
+        depends=glob.glob("csrc/*.hpp"),
+        extra_compile_args=[*flags(), "-Wconversion"],
+        extra_link_args=link_flags(),
+    )
+
+
+def codec() -> list[Extension]:
+    """Request bytes to arrays and back (Cython). The generated C++ goes to build/, not csrc/."""
+    extension = Extension(
+        "predawn.csrc._codec",
+        ["csrc/_codec.pyx"],
+        include_dirs=["csrc"],
+        depends=glob.glob("csrc/*.hpp"),
+        language="c++",
+        extra_compile_args=flags(),
+        extra_link_args=link_flags(),
+    )
+    directives = {"language_level": 3, "boundscheck": False, "wraparound": False}
+    return cythonize(
+        [extension],
+        build_dir="build/cython",
+        include_path=["csrc"],
+        compiler_directives=directives,
+    )
+
+
+def extensions() -> list[Extension]:
+    """What PREDAWN_EXTENSIONS asks for."""
+    only = os.environ.get("PREDAWN_EXTENSIONS", "")
+    return ([core()] if only != "codec" else []) + (codec() if only != "core" else [])
+
+
+setup(ext_modules=extensions())
