@@ -1,12 +1,12 @@
 """The policy table: three papers, one rule. Pure functions over arrays; no clock, no store.
 
-    state                     realtime  ercache          soap             batch   frozen  solaris
-    fresh   age <= direct     wait      DIRECT           DIRECT           DIRECT  DIRECT  DIRECT
-    stale   age <= failover   wait      wait|FAILOVER    STALE+refresh    STALE   STALE   DIRECT
-    expired or absent         wait      wait|DEFAULT     DEFAULT+refresh  DEFAULT DEFAULT fill+refresh
+    state                    realtime ercache        soap            batch   frozen  solaris
+    fresh   age <= direct    wait|DEF DIRECT         DIRECT          DIRECT  DIRECT  DIRECT
+    stale   age <= failover  wait|DEF wait|FAILOVER  STALE+refresh   STALE   STALE   DIRECT
+    expired or absent        wait|DEF wait|DEF       DEF+refresh     DEF     DEF     fill+refresh
 
-"wait|X": compute and wait; on failure, overload or deadline serve X. "+refresh": recompute behind
-the request. ERCache is arXiv 2410.06497 (papers: direct and failover cache), SOAP is SUM's serving
+DEF is DEFAULT; "wait|X": compute and wait; on failure, overload or deadline serve X.
+"+refresh": recompute behind the request. ERCache is arXiv 2410.06497 (papers: direct and failover cache), SOAP is SUM's serving
 (arXiv 2311.09544), SOLARIS is arXiv 2604.12110; realtime, batch and frozen are what SUM compares
 with. Age counts from the write and a read does not renew it.
 """
