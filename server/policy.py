@@ -5,10 +5,10 @@
     stale   age <= failover  wait|DEF wait|FAILOVER  STALE+refresh   STALE   STALE   DIRECT
     expired or absent        wait|DEF wait|DEF       DEF+refresh     DEF     DEF     fill+refresh
 
-DEF is DEFAULT; "wait|X": compute and wait; on failure, overload or deadline serve X.
-"+refresh": recompute behind the request. ERCache is arXiv 2410.06497 (papers: direct and failover cache), SOAP is SUM's serving
-(arXiv 2311.09544), SOLARIS is arXiv 2604.12110; realtime, batch and frozen are what SUM compares
-with. Age counts from the write and a read does not renew it.
+DEF is DEFAULT. "wait|X": compute and wait; on failure, overload or deadline serve X.
+"+refresh": recompute behind the request. ERCache (direct and failover ages) is arXiv 2410.06497,
+SOAP is SUM's serving (arXiv 2311.09544), SOLARIS is arXiv 2604.12110; realtime, batch and frozen
+are what SUM compares with. Age counts from the write and a read does not renew it.
 """
 
 from dataclasses import dataclass
