@@ -1,0 +1,76 @@
+"""The averaging against a plain-Python twin, and rounding against the store's promise."""
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predawn.server.stabilise import average, compress
+
+NAN = float("nan")
+
+
+def naive_average(raw: list[float], previous: list[list[float]]) -> list[list[float]]:
+    """One row: served, then the raws that stay (lists of dim values; None-like parts are NaN)."""
+    present = [raw] + [part for part in previous if not math.isnan(part[0])]
+    served = [sum(column) / len(present) for column in zip(*present, strict=True)]
+    return [served, raw, *previous[:-1]] if previous else [raw]
+
+
+values = st.floats(-8, 8, width=16)
+
+
+@given(st.data(), st.integers(1, 4), st.integers(1, 5), st.integers(0, 4))
+def test_average_equals_the_naive_twin(data: st.DataObject, dim: int, n: int, kept: int) -> None:
+    part = st.one_of(st.just([NAN] * dim), st.lists(values, min_size=dim, max_size=dim))
+    raws = data.draw(st.lists(st.lists(values, min_size=dim, max_size=dim), min_size=n, max_size=n))
+    before = data.draw(
+        st.lists(st.lists(part, min_size=kept, max_size=kept), min_size=n, max_size=n)
+    )
+    expected = np.array(
+        [np.concatenate(naive_average(r, b)) for r, b in zip(raws, before, strict=True)],
+        dtype=np.float32,
+    )
+
+    rows = average(
+        np.array(raws, dtype=np.float32).reshape(n, dim),
+        np.array(before, dtype=np.float32).reshape(n, kept * dim),
+    )
+
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_three_versions_in_a_row_are_averaged_and_the_fourth_drops_the_first() -> None:
+    row = np.full((1, 3), NAN, dtype=np.float32)
+    served = []
+    for value in (3.0, 6.0, 9.0, 12.0):
+        row = average(np.array([[value]], dtype=np.float32), row[:, 1:])
+        served.append(float(row[0, 0]))
+    assert served == [3.0, 4.5, 6.0, 9.0]
+
+
+def test_one_part_serves_the_raw_vector_and_keeps_nothing_else() -> None:
+    raw = np.array([[1.0, 2.0]], dtype=np.float32)
+    assert average(raw, np.empty((1, 0), dtype=np.float32)).tolist() == [[1.0, 2.0]]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_fp16_rounds_to_the_nearest_half_and_stays_finite(numbers: list[float]) -> None:
+    rows = np.array([numbers], dtype=np.float32)
+    once = compress(rows, "fp16")
+    assert np.isfinite(once).all()
+    inside = np.abs(rows) <= 65_504
+    assert (once[inside] == rows[inside].astype(np.float16).astype(np.float32)).all()
+    assert (np.abs(once[~inside]) == 65_504).all()
+    assert (compress(once, "fp16") == once).all()
+
+
+def test_an_absent_part_stays_absent_when_rounded() -> None:
+    assert np.isnan(compress(np.array([[NAN]], dtype=np.float32), "fp16")).all()
+
+
+def test_fp32_is_left_alone() -> None:
+    rows = np.array([[0.1, 1e30]], dtype=np.float32)
+    assert compress(rows, "fp32").tobytes() == rows.tobytes()
