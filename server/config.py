@@ -109,6 +109,8 @@ class HistoryConfig(Section):
         description='"disk": an acknowledged event survives power loss; "process": kill -9.',
     )
     commit_delay: DurationMs = Field(2, description="Longest wait of an event for its group.")
+    commit_events: int = Field(1024, ge=1, description="A group of this many events goes at once.")
+    buffer_limit: int = Field(100_000, ge=1, description="Events waiting for a commit; above: 429.")
 
 
 class UserModelConfig(Section):

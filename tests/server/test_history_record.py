@@ -1,6 +1,7 @@
 """The record of one user against a twin that keeps a list of all events."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +33,7 @@ class Twin:
         return [self.pushes[i] for i in order[:length]]
 
 
-def twin_batch(twin: Twin, length: int) -> dict[str, list[float]]:
+def twin_batch(twin: Twin, length: int) -> dict[str, Sequence[float]]:
     """The features of one user, the slow way."""
     kept = twin.newest(length)
     pad = [0] * (length - len(kept))
@@ -43,7 +44,7 @@ def twin_batch(twin: Twin, length: int) -> dict[str, list[float]]:
         "ages_ms": [newest - p[1] for p in kept] + pad,
         "counts": [sum(p[2] >> b & 1 for p in twin.pushes) for b in range(len(TYPES))],
         "attributes": [twin.attributes.get(name, 0.0) for name in ATTRIBUTES],
-        "hour": [np.float32(newest % 86_400_000 / 3_600_000)],
+        "hour": [float(np.float32(newest % 86_400_000 / 3_600_000))],
     }
 
 
@@ -51,7 +52,7 @@ def assert_row(batch: UserBatch, row: int, twin: Twin, length: int) -> None:
     """Row `row` of the batch is what the twin says."""
     for name, expected in twin_batch(twin, length).items():
         found = np.atleast_1d(getattr(batch, name)[row]).tolist()
-        assert found == [float(x) if isinstance(x, np.float32) else x for x in expected], name
+        assert found == list(expected), name
     assert batch.lengths[row] == min(len(twin.pushes), length)
 
 
