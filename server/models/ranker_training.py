@@ -1,0 +1,103 @@
+"""The torch twin of `ranker.Ranker`: same formula, same names, with gradients.
+
+Trains; never serves. A test holds the two equal to 1e-5.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from predawn.server.models.item_table import ItemTable, statistics_width
+from predawn.server.models.ranker import Encoding, RankerShape
+from predawn.server.models.snapshots import Tensors
+from predawn.server.request import F32, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """R rows. embedding: int64 [R], `embedding_rows` (0 where unseen); statistics: float32
+    [R, S], standardised; dense: float32 [R, F * bins], encoded."""
+
+    embedding: Tensor
+    statistics: Tensor
+    dense: Tensor
+
+    def take(self, rows: Tensor) -> "Candidates":
+        """Some of the rows."""
+        return Candidates(self.embedding[rows], self.statistics[rows], self.dense[rows])
+
+
+class RankerNet(nn.Module):
+    """Parameters of the ranker. Reproducible by the generator."""
+
+    def __init__(self, shape: RankerShape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        hidden, tasks = shape.hidden, len(shape.tasks)
+
+        def weight(rows: int, columns: int) -> nn.Parameter:
+            scale = max(rows, 1) ** -0.5
+            return nn.Parameter(torch.randn((rows, columns), generator=generator) * scale)
+
+        self.user = weight(shape.user, hidden)
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.source = nn.Parameter(torch.zeros(shape.user_models * len(Source), hidden))
+        self.item = weight(shape.embedding, hidden)
+        self.statistics = weight(statistics_width(tasks), hidden)
+        self.dense = weight(len(shape.item_features) * shape.bins, hidden)
+        self.cross_v = weight(hidden, shape.rank)
+        self.cross_u = weight(shape.rank, hidden)
+        self.cross_b = nn.Parameter(torch.zeros(hidden))
+        self.mlp = weight(hidden, shape.mlp)
+        self.mlp_b = nn.Parameter(torch.zeros(shape.mlp))
+        self.out = weight(shape.mlp, tasks)
+        self.out_b = nn.Parameter(torch.zeros(tasks))
+        rows = torch.randn((shape.embedding_rows + 1, shape.embedding), generator=generator) * 0.05
+        rows[0] = 0
+        self.embedding = nn.Embedding(rows.shape[0], rows.shape[1], padding_idx=0, _weight=rows)
+
+    def forward(
+        self, user: Tensor, sources: Tensor, request: Tensor, candidates: Candidates
+    ) -> Tensor:
+        """Logits [R, tasks]. user: [U, dim]; sources: int64 [U, models]; request: int64 [R]."""
+        columns = torch.arange(self.shape.user_models) * len(Source)
+        user_part = user @ self.user + self.source[sources + columns].sum(dim=1) + self.bias
+        x = user_part[request] + self.embedding(candidates.embedding) @ self.item
+        x = x + candidates.statistics @ self.statistics + candidates.dense @ self.dense
+        x = x * (x @ self.cross_v @ self.cross_u + self.cross_b) + x
+        hidden = torch.relu(x @ self.mlp + self.mlp_b)
+        return hidden @ self.out + self.out_b
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """Mean and standard deviation of the item statistics in training. float32 [S] each."""
+
+    mean: F32
+    std: F32
+
+
+def fit_standard(statistics: F32) -> Standard:
+    """Of the columns; a constant column keeps its scale."""
+    std = statistics.std(axis=0)
+    return Standard(statistics.mean(axis=0), np.where(std > 1e-6, std, 1).astype(np.float32))
+
+
+def ranker_tensors(
+    net: RankerNet, items: ItemTable, encoding: Encoding, standard: Standard
+) -> Tensors:
+    """What a snapshot keeps of a ranker."""
+    tensors: Tensors = {
+        name.removesuffix(".weight"): parameter.detach().numpy()
+        for name, parameter in net.named_parameters()
+    }
+    for name, part in (("items", items), ("encoding", encoding), ("statistics", standard)):
+        tensors |= {f"{name}.{field}": getattr(part, field) for field in type(part).__slots__}
+    return tensors
+
+
+def untrained_ranker(shape: RankerShape, seed: int) -> RankerNet:
+    """Random weights, reproducible by seed."""
+    return RankerNet(shape, torch.Generator().manual_seed(seed))

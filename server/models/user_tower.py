@@ -1,0 +1,208 @@
+"""The SUM user tower (arXiv 2311.09544): a user's recent past -> K embeddings of D.
+
+A function of the history alone: an embedding computed behind one request is right for the next.
+Inference runs in float64 (0.09 MFLOP a user): sums then depend on the batch in no digit that
+survives rounding to the store's fp16, and what is served is what was measured offline.
+
+X_0 in R^{n x d}: one token per bag (sum over its entries / sqrt(their number)) and `dense_tokens`
+more from an MLP over the dense features; d = 16, n = 20 in the small configuration. Level l takes n
+tokens to m (20 -> 8 -> 4). The equation numbers are SUM's; where the paper leaves the
+exact form open, what stands here is our choice:
+
+  Eq. 2-4  dot compression with attention   A = softmax(Q (X W_k)^T / sqrt(d)) + M,   C = A X
+           Q in R^{m' x d} learned queries, M in R^{m' x n} learned mixing, m' = m - 1
+  Eq. 6-7  MLP-Mixer                        T = C + W_2 gelu(W_1 norm(C))   over tokens
+                                            Y = T + gelu(norm(T) V_1) V_2   over channels, 4d wide
+  Eq. 5    DCN-v2 cross of low rank r       Z = c * (U (V y) + b) + y,   c = flat(C), y = flat(Y)
+  Eq. 1    X_l = norm(Concat(Z, X_dense) + R X_{l-1}),   R in R^{m x n}, X_dense one token
+
+Output: W flat(X_L) + W_d dense: the last residual hands smoothed rates to the rankers as they are.
+norm is RMSNorm.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from predawn.server.models.snapshots import Tensors
+from predawn.server.models.user_features import FeatureShape, UserFeatures, user_features
+from predawn.server.request import F32, UserBatch
+
+_STANDARD_LIMIT = 6.0  # standardised dense features are clipped: one wild attribute harms nobody
+
+
+@dataclass(frozen=True, slots=True)
+class TowerShape:
+    """Small configuration by default. tokens: of each level after the first; outputs K x dim D."""
+
+    features: FeatureShape
+    width: int = 16
+    dense_tokens: int = 4
+    tokens: tuple[int, ...] = (8, 4)
+    rank: int = 16
+    outputs: int = 2
+    output_dim: int = 32
+
+    @property
+    def dim(self) -> int:
+        """Values per user."""
+        return self.outputs * self.output_dim
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON; `tower_shape` reads it back."""
+        features = {name: getattr(self.features, name) for name in FeatureShape.__slots__}
+        own = {name: getattr(self, name) for name in TowerShape.__slots__ if name != "features"}
+        return {"features": features} | own
+
+
+def tower_shape(described: dict[str, Any]) -> TowerShape:
+    """Inverse of `TowerShape.describe`; KeyError and TypeError on anything else."""
+    fields = dict(described)
+    features = FeatureShape(**fields.pop("features"))
+    return TowerShape(features, **(fields | {"tokens": tuple(fields["tokens"])}))
+
+
+class Level(nn.Module):
+    """One level of the pyramid: n tokens -> m (Eq. 1-7). float [B, n, d] -> [B, m, d]."""
+
+    def __init__(self, n: int, m: int, width: int, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        inner = m - 1
+        flat = inner * width
+
+        def weight(*size: int, fan_in: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(size, generator=generator) * fan_in**-0.5)
+
+        self.queries = weight(inner, width, fan_in=1)
+        self.key = weight(width, width, fan_in=width)
+        self.mixing = weight(inner, n, fan_in=n)
+        self.residual = weight(m, n, fan_in=n)
+        self.token_up = weight(2 * inner, inner, fan_in=inner)
+        self.token_down = weight(inner, 2 * inner, fan_in=2 * inner)
+        self.channel_up = weight(width, 4 * width, fan_in=width)
+        self.channel_down = weight(4 * width, width, fan_in=4 * width)
+        self.cross_v = weight(flat, rank, fan_in=flat)
+        self.cross_u = weight(rank, flat, fan_in=rank)
+        self.cross_b = nn.Parameter(torch.zeros(flat))
+        self.scales = nn.Parameter(torch.ones(3, width))
+
+    def forward(self, x: Tensor, dense_token: Tensor) -> Tensor:
+        compressed = self._attend(x)
+        mixed = self._mix(compressed)
+        start, flat = compressed.flatten(1), mixed.flatten(1)
+        crossed = start * (flat @ self.cross_v @ self.cross_u + self.cross_b) + flat
+        interaction = torch.cat([crossed.view_as(compressed), dense_token], dim=1)
+        return rms_norm(interaction + self.residual @ x, self.scales[2])
+
+    def _attend(self, x: Tensor) -> Tensor:
+        logits = self.queries @ (x @ self.key).transpose(1, 2) * x.shape[2] ** -0.5
+        attended: Tensor = (logits.softmax(dim=2) + self.mixing) @ x
+        return attended
+
+    def _mix(self, compressed: Tensor) -> Tensor:
+        normed = rms_norm(compressed, self.scales[0])
+        tokens = compressed + self.token_down @ nn.functional.gelu(self.token_up @ normed)
+        normed = rms_norm(tokens, self.scales[1])
+        return tokens + nn.functional.gelu(normed @ self.channel_up) @ self.channel_down
+
+
+def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
+    """x / sqrt(mean(x^2) + 1e-6) * scale over the last dimension."""
+    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6) * scale
+
+
+class TowerNet(nn.Module):
+    """The parameters. mean, std: of the dense features in training, not learned."""
+
+    def __init__(self, shape: TowerShape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        rows = 1 + shape.features.tables * shape.features.rows
+        dense, width = shape.features.dense, shape.width
+        bags = torch.randn((rows, width), generator=generator) * 0.05
+        bags[0] = 0
+        self.bags = nn.Embedding(rows, width, padding_idx=0, _weight=bags)
+        self.mean = nn.Parameter(torch.zeros(dense), requires_grad=False)
+        self.std = nn.Parameter(torch.ones(dense), requires_grad=False)
+        hidden = 4 * width
+
+        def weight(rows: int, columns: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn((rows, columns), generator=generator) * rows**-0.5)
+
+        self.dense_in = weight(dense, hidden)
+        self.dense_bias = nn.Parameter(torch.zeros(hidden))
+        self.dense_out = weight(hidden, (shape.dense_tokens + 1) * width)
+        counts = (shape.features.tables + shape.dense_tokens, *shape.tokens)
+        self.levels = nn.ModuleList(
+            Level(n, m, width, shape.rank, generator) for n, m in pairwise(counts)
+        )
+        self.head = weight(counts[-1] * width, shape.dim)
+        self.head_dense = weight(dense, shape.dim)
+        self.head_bias = nn.Parameter(torch.zeros(shape.dim))
+
+    def forward(self, slots: Tensor, dense: Tensor) -> Tensor:
+        """slots: int64 [B, tables, bag]; dense: [B, dense] -> [B, dim] in dense's dtype."""
+        bags = self.bags(slots).to(dense.dtype).sum(dim=2)
+        present = (slots > 0).sum(dim=2, keepdim=True).clamp(min=1)
+        standard = ((dense - self.mean) / self.std).clamp(-_STANDARD_LIMIT, _STANDARD_LIMIT)
+        hidden = nn.functional.gelu(standard @ self.dense_in + self.dense_bias)
+        tokens = (hidden @ self.dense_out).view(len(dense), -1, self.shape.width)
+        x = torch.cat([bags * present.to(dense.dtype).rsqrt(), tokens[:, :-1]], dim=1)
+        for level in self.levels:
+            x = level(x, tokens[:, -1:])
+        return x.flatten(1) @ self.head + standard @ self.head_dense + self.head_bias
+
+
+class UserTower:
+    """A `UserModel`: features on the CPU, the network on `device`."""
+
+    def __init__(self, net: TowerNet, prior: F32, device: str = "cpu") -> None:
+        self._net = net.to(torch.device(device)).eval()
+        for name, parameter in self._net.named_parameters():
+            if not name.startswith("bags."):  # the tables stay as they are: they are only gathered
+                parameter.data = parameter.data.double()
+        self._prior = prior.astype(np.float64)
+        self._device = torch.device(device)
+
+    @property
+    def dim(self) -> int:
+        """Values per user."""
+        return self._net.shape.dim
+
+    def embed(self, batch: UserBatch) -> F32:
+        """float32 [B, dim], finite; row b depends on user b alone, for any batch size.
+
+        ValueError when the batch has other types or attributes than the model was trained on.
+        """
+        return self.embed_features(user_features(batch, self._net.shape.features, self._prior))
+
+    @torch.inference_mode()
+    def embed_features(self, features: UserFeatures) -> F32:
+        """The same from features that are already there (training's evaluation)."""
+        slots = torch.from_numpy(features.slots).to(self._device)
+        dense = torch.from_numpy(features.dense).to(self._device)
+        out: F32 = self._net(slots, dense).float().cpu().numpy()
+        return out
+
+
+def untrained_tower(shape: TowerShape, seed: int) -> TowerNet:
+    """Random weights, reproducible by seed."""
+    return TowerNet(shape, torch.Generator().manual_seed(seed))
+
+
+def tower_tensors(net: TowerNet, prior: F32) -> Tensors:
+    """What a snapshot keeps of a tower."""
+    state = {name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()}
+    return state | {"prior": prior.astype(np.float32)}
+
+
+def tower_from_tensors(described: dict[str, Any], tensors: Tensors, device: str) -> UserTower:
+    """Rebuilds a tower; KeyError, TypeError, RuntimeError when the parts do not fit together."""
+    net = untrained_tower(tower_shape(described), seed=0)
+    state = {name: torch.from_numpy(array) for name, array in tensors.items() if name != "prior"}
+    net.load_state_dict(state)
+    return UserTower(net, tensors["prior"], device)
