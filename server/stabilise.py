@@ -25,9 +25,11 @@ def average(raw: F32, previous: F32) -> F32:
     if kept == 0:
         return raw.astype(np.float32)
     parts = previous.reshape(n, kept, dim)
-    there = ~np.isnan(parts).any(axis=2, keepdims=True)
-    total = raw + np.where(there, parts, np.float32(0)).sum(axis=1)
-    served = total / (1 + there.sum(axis=1)).astype(np.float32)
+    there = ~np.isnan(parts[:, :, :1])  # a part is wholly there or wholly NaN
+    served = raw.astype(np.float32)
+    for k in range(kept):
+        np.add(served, parts[:, k], out=served, where=there[:, k])
+    served /= (1 + there.sum(axis=1)).astype(np.float32)
     return np.concatenate([served, raw, previous[:, : (kept - 1) * dim]], axis=1)
 
 

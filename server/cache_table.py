@@ -1,0 +1,217 @@
+"""One user model's embeddings: a native table per id kind, and the rows that wait for their write.
+
+Invariant: a key is looked for in the pending rows first, which are always newer than the table, so
+a row is readable from the moment it has landed. Integer and string ids live in different native
+tables and different dictionary keys: they can never meet.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predawn.csrc import _core
+from predawn.server.errors import ConfigError
+from predawn.server.request import F32, I64, U64, UserId
+from predawn.server.stabilise import average, compress
+
+FOREVER_MS = 2**62
+ORIGIN_COMPUTED = 0
+"""The store's `origin` of a row that the engine computed for its own key."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """How one user model is stored. default: float32 [dim], served for absent users;
+    average_over: newest vectors averaged (1: off); dtype: "fp16" or "fp32"; capacity: users per id
+    kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average."""
+
+    model: str
+    dim: int
+    average_over: int
+    dtype: str
+    capacity: int
+    default: F32
+    failover_ttl_ms: int = FOREVER_MS
+
+
+@dataclass(slots=True)
+class Reading:
+    """rows: float32 [n, dim], the default where absent; ages_ms: int64 [n], -1 where absent;
+    snapshots: uint32 [n], 0 where absent."""
+
+    rows: F32
+    ages_ms: I64
+    snapshots: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    row: F32  # [parts * dim]
+    written_at_ms: int
+    snapshot: int
+
+
+class ModelTable:
+    """See the module. `seed`: the 32 bytes that all tables of a store share."""
+
+    def __init__(self, spec: TableSpec, seed: bytes) -> None:
+        if spec.default.shape != (spec.dim,):
+            raise ConfigError(
+                f"models.{spec.model}.default",
+                f"has {spec.default.size} values, the model has {spec.dim}",
+            )
+        self.spec = spec
+        self.default: F32 = spec.default.astype(np.float32)
+        self.default.flags.writeable = False
+        self._seed = seed
+        self._native: dict[int, _core.EmbeddingCache] = {}
+        self._pending: dict[UserId, _Landed] = {}
+        self._default_row = self.default.reshape(1, spec.dim)
+        self._one_key: U64 = np.zeros((1, 2), dtype=np.uint64)
+
+    @property
+    def pending(self) -> int:
+        """Rows landed and not yet written."""
+        return len(self._pending)
+
+    def read_one(self, user: UserId, now_ms: int, max_age_ms: int) -> Reading:
+        """`read` for a single user: the request path (about 5 us)."""
+        rows = self._default_row.copy()
+        ages: I64 = np.full(1, -1, dtype=np.int64)
+        snapshots: NDArray[np.uint32] = np.zeros(1, dtype=np.uint32)
+        landed = self._pending.get(user)
+        if landed is not None:
+            _overlay(rows, ages, snapshots, 0, landed, now_ms, max_age_ms)
+            return Reading(rows, ages, snapshots)
+        native = self._native.get(_core.STRING if isinstance(user, str) else _core.INTEGER)
+        if native is not None:
+            key = self._one_key
+            key[0] = native.key_of_string(user) if isinstance(user, str) else (user, 0)
+            native.get_many(key, now_ms, max_age_ms, rows, ages, snapshots)
+        return Reading(rows, ages, snapshots)
+
+    def read(self, users: Sequence[UserId], now_ms: int, max_age_ms: int) -> Reading:
+        """What is served to `users`: entries of at most `max_age_ms`, else the default."""
+        return self._gather(users, now_ms, max_age_ms, np.tile(self.default, (len(users), 1)))
+
+    def land(self, users: Sequence[UserId], raw: F32, snapshot: int, now_ms: int) -> F32:
+        """Takes new raw vectors [n, dim] in; returns what is served from now on [n, dim]."""
+        n, dim, parts = len(users), self.spec.dim, self.spec.average_over
+        before = np.full((n, parts * dim if parts > 1 else 0), np.nan, dtype=np.float32)
+        if parts > 1:
+            self._gather(users, now_ms, self.spec.failover_ttl_ms, before)
+        rows = compress(average(raw, before[:, dim:]), self.spec.dtype)
+        for user, row in zip(users, rows, strict=True):
+            self._pending[user] = _Landed(row, now_ms, snapshot)
+        return rows[:, :dim]
+
+    def flush(self) -> int:
+        """Writes what has landed, one call per (id kind, instant, snapshot); returns the rows."""
+        groups: dict[tuple[int, int, int], list[UserId]] = {}
+        for user, landed in self._pending.items():
+            group = (_kind(user), landed.written_at_ms, landed.snapshot)
+            groups.setdefault(group, []).append(user)
+        for (kind, written_at_ms, snapshot), users in groups.items():
+            native = self._table(kind)
+            rows = np.stack([self._pending[user].row for user in users])
+            keys = _keys(native, users)
+            native.put_many(keys, rows, written_at_ms, snapshot, ORIGIN_COMPUTED)
+        written = len(self._pending)
+        self._pending.clear()
+        return written
+
+    def invalidate(self, users: Sequence[UserId]) -> int:
+        """Removes; returns how many users had an entry, written or landed."""
+        landed = [user for user in users if self._pending.pop(user, None) is not None]
+        forgotten = set(landed)
+        self._remove(landed)
+        return len(landed) + self._remove([user for user in users if user not in forgotten])
+
+    def stats(self) -> dict[str, int]:
+        """The native counters, summed over id kinds, and `pending`."""
+        total: dict[str, int] = {"pending": len(self._pending)}
+        for native in self._native.values():
+            for field, value in native.stats().items():
+                total[field] = total.get(field, 0) + int(value)
+        return total
+
+    def check(self) -> list[str]:
+        """The violated invariants of the native tables."""
+        return [
+            f"{self.spec.model}, id kind {kind}: {sentence}"
+            for kind, native in self._native.items()
+            for sentence in native.check()
+        ]
+
+    def _gather(self, users: Sequence[UserId], now_ms: int, max_age_ms: int, rows: F32) -> Reading:
+        """Reads into `rows` [n, dim] or [n, parts * dim]; absent ones stay untouched."""
+        ages: I64 = np.full(len(users), -1, dtype=np.int64)
+        snapshots: NDArray[np.uint32] = np.zeros(len(users), dtype=np.uint32)
+        for native, at in self._by_kind(users):
+            out, out_ages, out_snapshots = rows[at], ages[at], snapshots[at]
+            keys = _keys(native, [users[i] for i in at])
+            native.get_many(keys, now_ms, max_age_ms, out, out_ages, out_snapshots)
+            rows[at], ages[at], snapshots[at] = out, out_ages, out_snapshots
+        for i, user in enumerate(users):
+            landed = self._pending.get(user)
+            if landed is not None:
+                _overlay(rows, ages, snapshots, i, landed, now_ms, max_age_ms)
+        return Reading(rows, ages, snapshots)
+
+    def _by_kind(self, users: Sequence[UserId]) -> Iterator[tuple[_core.EmbeddingCache, list[int]]]:
+        """The native tables there are, with the positions of their users that are not pending."""
+        for kind, native in self._native.items():
+            at = [i for i, u in enumerate(users) if _kind(u) == kind and u not in self._pending]
+            if at:
+                yield native, at
+
+    def _remove(self, users: Sequence[UserId]) -> int:
+        removed = 0
+        for native, at in self._by_kind(users):
+            removed += native.invalidate_many(_keys(native, [users[i] for i in at]))
+        return removed
+
+    def _table(self, kind: int) -> _core.EmbeddingCache:
+        """The native table of an id kind, made at its first write: most servers see one kind."""
+        native = self._native.get(kind)
+        if native is None:
+            native = self._native[kind] = _core.EmbeddingCache.create(
+                capacity=self.spec.capacity,
+                dim=self.spec.dim,
+                parts=self.spec.average_over,
+                dtype=self.spec.dtype,
+                id_kind=kind,
+                seed=self._seed,
+            )
+        return native
+
+
+def _kind(user: UserId) -> int:
+    return _core.STRING if isinstance(user, str) else _core.INTEGER
+
+
+def _keys(native: _core.EmbeddingCache, users: Sequence[UserId]) -> U64:
+    """Keys [n, 2] of users of one id kind."""
+    keys: U64 = np.zeros((len(users), 2), dtype=np.uint64)
+    for i, user in enumerate(users):
+        keys[i] = native.key_of_string(user) if isinstance(user, str) else (user, 0)
+    return keys
+
+
+def _overlay(
+    rows: F32,
+    ages_ms: I64,
+    snapshots: NDArray[np.uint32],
+    at: int,
+    landed: _Landed,
+    now_ms: int,
+    max_age_ms: int,
+) -> None:
+    """A pending row as the store would have read it: too old counts as absent."""
+    age_ms = max(0, now_ms - landed.written_at_ms)
+    if age_ms <= max_age_ms:
+        rows[at] = landed.row[: rows.shape[1]]
+        ages_ms[at] = age_ms
+        snapshots[at] = landed.snapshot
