@@ -62,7 +62,7 @@ class Cache {
     const std::size_t values = std::size_t{parts} * table_.row().dim();
     Tally tally;
     table_.accept_age(max_age_ms);
-    in_blocks(keys, Purpose::kRead, [&](std::size_t i, Place place) {
+    in_blocks(keys, Fetch{table_.row().bytes(parts), false}, [&](std::size_t i, Place place) {
       std::uint32_t* snapshot = snapshots == nullptr ? nullptr : snapshots + i;
       ages[i] =
           table_.get(place, keys[i], now_ms, max_age_ms, out + i * values, values, snapshot, tally);
@@ -76,7 +76,7 @@ class Cache {
     const std::size_t values = table_.row().values();
     Tally tally;
     ChangeWindow window(*this);
-    in_blocks(keys, Purpose::kWrite, [&](std::size_t i, Place place) {
+    in_blocks(keys, Fetch{table_.row().bytes(), true}, [&](std::size_t i, Place place) {
       table_.put(place, keys[i], rows + i * values, meta, tally);
     });
     counters_.add(tally);
@@ -85,7 +85,7 @@ class Cache {
 
   std::size_t touch_many(std::span<const Key> keys) noexcept {
     std::size_t found = 0;
-    in_blocks(keys, Purpose::kFind,
+    in_blocks(keys, Fetch{0, false},
               [&](std::size_t i, Place place) { found += table_.touch(place, keys[i]) ? 1 : 0; });
     return found;
   }
@@ -93,7 +93,7 @@ class Cache {
   std::size_t invalidate_many(std::span<const Key> keys) noexcept {
     Tally tally;
     ChangeWindow window(*this);
-    in_blocks(keys, Purpose::kFind,
+    in_blocks(keys, Fetch{0, false},
               [&](std::size_t i, Place place) { table_.invalidate(place, keys[i], tally); });
     counters_.add(tally);
     return tally.of(Event::kInvalidation);
@@ -135,7 +135,12 @@ class Cache {
 
  private:
   static constexpr std::size_t kBlock = 32;
-  enum class Purpose { kFind, kRead, kWrite };
+
+  // What the second stage fetches: how much of the rows, and whether absent keys will get a slot.
+  struct Fetch {
+    std::size_t row_bytes;
+    bool for_put;
+  };
 
   // Marks a call that changes which entries there are.
   class ChangeWindow {
@@ -152,8 +157,7 @@ class Cache {
   };
 
   template <class Visit>
-  void in_blocks(std::span<const Key> keys, Purpose purpose, Visit visit) const noexcept {
-    const std::size_t row_bytes = purpose == Purpose::kFind ? 0 : table_.row().bytes();
+  void in_blocks(std::span<const Key> keys, Fetch fetch, Visit visit) const noexcept {
     std::array<Place, kBlock> places;
     for (std::size_t start = 0; start < keys.size(); start += kBlock) {
       const std::size_t count = std::min(kBlock, keys.size() - start);
@@ -162,7 +166,7 @@ class Cache {
         table_.prefetch_line(places[i]);
       }
       for (std::size_t i = 0; i < count; ++i) {
-        table_.prefetch_slot(places[i], purpose == Purpose::kWrite, row_bytes);
+        table_.prefetch_slot(places[i], fetch.for_put, fetch.row_bytes);
       }
       for (std::size_t i = 0; i < count; ++i) visit(start + i, places[i]);
     }

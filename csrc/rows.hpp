@@ -2,7 +2,7 @@
 //
 // What: `RowFormat`: `dim` values a part, `parts` parts a row, and how they lie in a slot.
 // When not: knowing what the parts mean (the server's business).
-// Functions: `store`, `load` copy whole parts; `bytes` is the stored size of a row.
+// Functions: `store`, `load` copy whole parts; `bytes` is the stored size.
 // Design: parts lie one behind the other, so that the first (what is served) is a prefix. fp32 is
 //   kept bit by bit, fp16 rounds as half.hpp says.
 // Memory: the row, nothing else. Cost: that of the copy; no atomics.
@@ -27,9 +27,11 @@ class RowFormat {
   [[nodiscard]] std::uint32_t dim() const noexcept { return dim_; }
   [[nodiscard]] std::uint32_t parts() const noexcept { return parts_; }
   [[nodiscard]] std::size_t values() const noexcept { return std::size_t{dim_} * parts_; }
-  [[nodiscard]] std::size_t bytes() const noexcept {
-    return values() * (dtype_ == Dtype::kFp16 ? sizeof(std::uint16_t) : sizeof(float));
+  [[nodiscard]] std::size_t bytes(std::size_t parts) const noexcept {
+    const std::size_t value = dtype_ == Dtype::kFp16 ? sizeof(std::uint16_t) : sizeof(float);
+    return parts * dim_ * value;
   }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes(parts_); }
 
   // `count` values of a row that starts at `to` (at least 4-byte aligned).
   void store(const float* from, std::byte* to, std::size_t count) const noexcept {

@@ -74,7 +74,7 @@ class Table {
       : row_(shape.dtype, shape.dim, shape.parts),
         sets_((shape.capacity + kWays - 1) / kWays),
         slot_bytes_(slot_bytes(row_.bytes())),
-        slots_at_(round_up(kHeaderBytes + sets_ * sizeof(SetLine), Arena::kHugeBytes)),
+        slots_at_(kHeaderBytes + sets_ * sizeof(SetLine)),
         arena_(slots_at_ + sets_ * kWays * slot_bytes_),
         placer_(sip_key(seed.data()), sets_) {
     *header() = {TableHeader::kMagic,
@@ -90,8 +90,6 @@ class Table {
                  kHeaderBytes,
                  slots_at_,
                  seed};
-    arena_.advise_huge(0, slots_at_);
-    arena_.advise_huge(slots_at_, arena_.bytes() - slots_at_);
   }
 
   [[nodiscard]] const RowFormat& row() const noexcept { return row_; }
@@ -201,9 +199,6 @@ class Table {
   static constexpr std::size_t kPrefetchBytes = 480;  // the hardware streams longer rows itself
   static constexpr std::int64_t kUnread = -1;
 
-  static constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) noexcept {
-    return (bytes + unit - 1) / unit * unit;
-  }
   static unsigned first_way(std::uint32_t mask) noexcept {
     return static_cast<unsigned>(std::countr_zero(mask));
   }
