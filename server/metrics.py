@@ -1,0 +1,143 @@
+"""What the server counts: plain integers and native histograms, written on the event loop only.
+
+Invariant: for every user model, the sources in `served` add up to the requests that used it, since
+the pipeline counts both with one call per model and request. Labels are bounded: names come from
+the config, everything else from enums. `metrics_render.render` turns this into Prometheus text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from predawn.csrc._core import Histogram
+from predawn.server.request import I64, Lane, Source
+
+STAGES = ("lookup", "wait", "rank")
+"""Parts of a request's time that the pipeline measures; others may be added by `stage`."""
+
+INFERENCE_OUTCOMES = ("ok", "failed", "invalid")
+"""Per user: computed; the whole batch failed; the row was not finite."""
+
+REFRESH_OUTCOMES = ("ok", "failed", "shed", "coalesced")
+"""Per scheduled refresh: done; failed; refused by a full queue or a hung engine; already due."""
+
+Gauge = Callable[[], Mapping[str, int]]
+StoreStats = Callable[[], Mapping[str, Mapping[str, int]]]
+
+
+class ModelMetrics:
+    """Counts of one user model."""
+
+    def __init__(self) -> None:
+        self.served = [0] * len(Source)
+        self.fallbacks = 0  # of those, served after a compute that failed, came late or was refused
+        self.coalesced = 0  # callers that joined a computation already under way
+        self.inferences = {(lane, out): 0 for lane in Lane for out in INFERENCE_OUTCOMES}
+        self.refreshes = dict.fromkeys(REFRESH_OUTCOMES, 0)
+        self.age_ms = Histogram()  # of served embeddings that have an age
+
+    def computed(self) -> int:
+        """Users put through the model, whatever came out: what inference costs."""
+        return sum(self.inferences.values())
+
+
+class Metrics:
+    """All counters of a server. `models` and `rankers` are the configured names."""
+
+    def __init__(self, models: Sequence[str], rankers: Sequence[str]) -> None:
+        self.models = {name: ModelMetrics() for name in models}
+        self.rankers = tuple(rankers)
+        self.requests: dict[tuple[str, int], int] = {}
+        self.request_ns = Histogram()
+        self.stages = {name: Histogram() for name in STAGES}
+        self.batches = dict.fromkeys(Lane, 0)
+        self.batch_rows = Histogram()
+        self.engine_ns = dict.fromkeys(Lane, 0)
+        self.events = 0
+        self.queue_depth: Gauge = dict
+        self.store: StoreStats = dict
+
+    def request(self, ranker: str, code: int, took_ns: int) -> None:
+        """One answered request; a ranker that is not configured counts under "unknown"."""
+        key = (ranker if ranker in self.rankers else "unknown", code)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        self.request_ns.record(took_ns)
+
+    def stage(self, name: str, took_ns: int) -> None:
+        """Time of one request in one stage."""
+        histogram = self.stages.get(name)
+        if histogram is None:
+            histogram = self.stages[name] = Histogram()
+        histogram.record(took_ns)
+
+    def served(self, model: str, source: Source, age_ms: int, fallback: bool) -> None:
+        """One embedding served to one request; age -1: it has none (default)."""
+        counts = self.models[model]
+        counts.served[source] += 1
+        counts.fallbacks += fallback
+        if age_ms >= 0:
+            counts.age_ms.record(age_ms)
+
+    def batch(self, lane: Lane, rows: int, engine_ns: int) -> None:
+        """One batch given to the engine."""
+        self.batches[lane] += 1
+        self.batch_rows.record(rows)
+        self.engine_ns[lane] += engine_ns
+
+    def inferred(self, model: str, lane: Lane, outcome: str, users: int) -> None:
+        """`users` users put through the model with one of INFERENCE_OUTCOMES."""
+        self.models[model].inferences[lane, outcome] += users
+
+    def refreshed(self, model: str, outcome: str, users: int = 1) -> None:
+        """`users` scheduled refreshes ended with one of REFRESH_OUTCOMES."""
+        self.models[model].refreshes[outcome] += users
+
+    def accepted(self, events: int) -> None:
+        """`events` history events acknowledged."""
+        self.events += events
+
+    def joined(self, model: str) -> None:
+        """A caller joined a computation that was queued or running."""
+        self.models[model].coalesced += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything as JSON-ready plain data: /info, the demo's table, replay."""
+        return {
+            "requests": sum(self.requests.values()),
+            "errors": sum(n for (_, code), n in self.requests.items() if code >= 500),
+            "request_ms": _quantiles(self.request_ns, 1e-6),
+            "stages_ms": {name: _quantiles(h, 1e-6) for name, h in self.stages.items()},
+            "batches": sum(self.batches.values()),
+            "batch_rows": _quantiles(self.batch_rows, 1.0),
+            "engine_busy_s": {lane.name.lower(): ns * 1e-9 for lane, ns in self.engine_ns.items()},
+            "queue_depth": dict(self.queue_depth()),
+            "events": self.events,
+            "models": {name: _model_snapshot(m) for name, m in self.models.items()},
+            "store": {name: dict(stats) for name, stats in self.store().items()},
+        }
+
+
+def _model_snapshot(model: ModelMetrics) -> dict[str, Any]:
+    return {
+        "requests": sum(model.served),
+        "sources": {source.label: model.served[source] for source in Source},
+        "inferences": model.computed(),
+        "coalesced": model.coalesced,
+        "fallbacks": model.fallbacks,
+        "refreshes": dict(model.refreshes),
+        "age_ms": _quantiles(model.age_ms, 1.0),
+    }
+
+
+def _quantiles(histogram: Histogram, scale: float) -> dict[str, float]:
+    """p50 and p99; 0 when empty, since JSON has no NaN."""
+    if histogram.count == 0:
+        return {"p50": 0.0, "p99": 0.0}
+    return {"p50": histogram.quantile(0.5) * scale, "p99": histogram.quantile(0.99) * scale}
+
+
+def cumulative(histogram: Histogram, bounds: I64) -> list[int]:
+    """Observations at or below each bound, then all of them."""
+    counts = np.asarray(histogram.counts_at(bounds)).tolist()
+    return [*counts, histogram.count]

@@ -1,0 +1,73 @@
+"""The counters add up, and their JSON form is complete and free of NaN."""
+
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predawn.csrc._core import Histogram
+from predawn.server.metrics import Metrics, cumulative
+from predawn.server.request import Lane, Source
+
+served = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(Source), st.integers(-1, 10**9))
+
+
+@given(st.lists(served))
+def test_sources_add_up_to_the_embeddings_served(answers: list[tuple[str, Source, int]]) -> None:
+    metrics = Metrics(["a", "b"], ["r"])
+    for model, source, age_ms in answers:
+        metrics.served(model, source, age_ms, fallback=source is Source.FAILOVER)
+    for name in ("a", "b"):
+        of_model = [source for model, source, _ in answers if model == name]
+        counts = metrics.snapshot()["models"][name]
+        assert counts["requests"] == len(of_model) == sum(counts["sources"].values())
+        assert counts["sources"] == {s.label: of_model.count(s) for s in Source}
+        assert counts["fallbacks"] == of_model.count(Source.FAILOVER)
+
+
+def test_age_quantiles_ignore_embeddings_without_an_age() -> None:
+    metrics = Metrics(["a"], [])
+    metrics.served("a", Source.DEFAULT, -1, fallback=False)
+    metrics.served("a", Source.DIRECT, 3_000, fallback=False)
+    assert abs(metrics.snapshot()["models"]["a"]["age_ms"]["p50"] - 3_000) <= 3_000 / 32
+
+
+def test_an_empty_snapshot_is_valid_json_without_nan() -> None:
+    text = json.dumps(Metrics(["a"], ["r"]).snapshot(), allow_nan=False)
+    assert json.loads(text)["models"]["a"]["age_ms"] == {"p50": 0.0, "p99": 0.0}
+
+
+def test_requests_are_counted_by_ranker_and_code_with_bounded_names() -> None:
+    metrics = Metrics([], ["ctr"])
+    for ranker, code in (("ctr", 200), ("ctr", 200), ("made-up", 404), ("another", 404)):
+        metrics.request(ranker, code, 1_000)
+    assert metrics.requests == {("ctr", 200): 2, ("unknown", 404): 2}
+    assert metrics.snapshot()["requests"] == 4
+    assert metrics.snapshot()["errors"] == 0
+
+
+def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
+    metrics = Metrics(["a"], [])
+    metrics.inferred("a", Lane.WAIT, "ok", 3)
+    metrics.inferred("a", Lane.REFRESH, "failed", 2)
+    metrics.refreshed("a", "shed", 5)
+    metrics.joined("a")
+    metrics.batch(Lane.WAIT, 3, 2_000_000_000)
+    metrics.accepted(7)
+    metrics.stage("encode", 10)
+    metrics.queue_depth = lambda: {"wait": 4}
+    metrics.store = lambda: {"a": {"entries": 9}}
+    found = metrics.snapshot()
+    assert found["models"]["a"]["inferences"] == 5
+    assert found["models"]["a"]["coalesced"] == 1
+    assert found["models"]["a"]["refreshes"] == {"ok": 0, "failed": 0, "shed": 5, "coalesced": 0}
+    assert (found["batches"], found["engine_busy_s"]["wait"], found["events"]) == (1, 2.0, 7)
+    assert set(found["stages_ms"]) == {"lookup", "wait", "rank", "encode"}
+    assert (found["queue_depth"], found["store"]) == ({"wait": 4}, {"a": {"entries": 9}})
+
+
+def test_cumulative_counts_end_with_everything() -> None:
+    histogram = Histogram()
+    histogram.record_many(np.array([1, 5, 20], dtype=np.int64))
+    assert cumulative(histogram, np.array([1, 10], dtype=np.int64)) == [1, 2, 3]
