@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -117,7 +118,9 @@ class Candidates {
       out->append(body + spans_[i].begin, spans_[i].end - spans_[i].begin);
       char digits[32];
       const auto end = std::to_chars(digits, digits + sizeof(digits), scores[i]).ptr;
-      out->append(",\"score\":").append(digits, end).push_back('}');
+      out->append(",\"score\":").append(digits, end);
+      // "-0" is an integer to many readers, which have no negative one.
+      out->append(std::signbit(scores[i]) && scores[i] == 0.0F ? ".0}" : "}");
     }
     return true;
   }
