@@ -33,7 +33,8 @@ def bag_pool(
     if launch.use_triton(rows, first_row, ids, offsets):
         from predawn.kernels.bag_pool_triton import bag_pool_triton
 
-        return bag_pool_triton(rows, first_row, ids, offsets, mean)
+        pooled: tuple[Tensor, Tensor] = bag_pool_triton(rows, first_row, ids, offsets, mean)
+        return pooled
     return bag_pool_reference(rows, first_row, ids, offsets, mean)
 
 

@@ -9,8 +9,8 @@ Work: 4 R d r L FLOP. Bytes that must move: 2 R d + L d (2 r + 1) elements (x0 o
 the weights once). At d = 512, r = 128, L = 3 and many rows that is 384 FLOP a byte in bfloat16:
 bound by the tensor cores; below about 4,000 rows, by the launch.
 
-On a CUDA device without gradients and with d <= 512 one Triton kernel does all layers; elsewhere
-the torch reference runs, which autograd can follow.
+On a CUDA device without gradients one Triton kernel does all layers of rows up to `WIDTH_MAX`;
+elsewhere the torch reference runs, which autograd can follow.
 """
 
 import torch
@@ -18,16 +18,19 @@ from torch import Tensor
 
 from predawn.kernels import launch
 
-WIDTH_MAX = 512
+# Bytes an element -> widest row that one program can keep in its registers.
+WIDTH_MAX = {2: 512, 4: 128}
 
 
 def cross_lowrank(x0: Tensor, u: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """All L layers at once; the result has x0's shape and dtype. ValueError names a bad shape."""
     _check(x0, u, v, bias)
-    if x0.shape[1] <= WIDTH_MAX and launch.use_triton(x0, u, v, bias):
+    narrow = x0.shape[1] <= WIDTH_MAX.get(x0.element_size(), 0)
+    if narrow and launch.use_triton(x0, u, v, bias):
         from predawn.kernels.cross_lowrank_triton import cross_lowrank_triton
 
-        return cross_lowrank_triton(x0, u, v, bias)
+        out: Tensor = cross_lowrank_triton(x0, u, v, bias)
+        return out
     return cross_lowrank_reference(x0, u, v, bias)
 
 
