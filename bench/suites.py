@@ -1,0 +1,40 @@
+"""All suites by name, and the way to run one: `run_suite("store", smoke=True)`."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from predawn.bench import codec, harness, limits, machine, store
+from predawn.bench.harness import Effort, Row, Stamp
+from predawn.server.errors import UnknownName
+
+
+class Suite(Protocol):
+    """Measures one part; `smoke` means tiny sizes: everything runs, no figure means anything."""
+
+    def __call__(self, mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]: ...
+
+
+SUITES: dict[str, Suite] = {
+    "limits": limits.run,
+    "codec": codec.run,
+    "store": store.run,
+}
+
+
+def run_suite(
+    name: str, *, smoke: bool = False, note: Callable[[str], None] | None = None
+) -> list[Row]:
+    """Rows of the suite `name`, with a row on the machine's noise; UnknownName for others.
+
+    `note` is told, in a sentence, how quiet the machine was before and after.
+    """
+    if name not in SUITES:
+        raise UnknownName("suite", name, SUITES)
+    mark = harness.stamp(name)
+    before = machine.quiet(5 if smoke else 50)
+    rows = SUITES[name](mark, smoke=smoke, effort=harness.SMOKE if smoke else harness.FULL)
+    after = machine.quiet(5 if smoke else 50)
+    worst = max(before, after, key=lambda quiet: quiet.stall_share)
+    if note is not None:
+        note(str(worst))
+    return [*rows, harness.quiet_row(mark, worst)]

@@ -1,0 +1,61 @@
+"""The models of the bench: exact, cheap, and hanging on demand."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from predawn.bench import fault_models
+from predawn.server.request import RankBatch, UserBatch
+
+
+def _users(*ids: int) -> UserBatch:
+    n = len(ids)
+    return UserBatch(
+        users=np.array(ids, np.uint64),
+        items=np.zeros((n, 4), np.uint64),
+        types=np.zeros((n, 4), np.uint16),
+        ages_ms=np.zeros((n, 4), np.int64),
+        lengths=np.zeros(n, np.int32),
+        counts=np.zeros((n, 2), np.float32),
+        attributes=np.zeros((n, 0), np.float32),
+        hour=np.zeros(n, np.float32),
+    )
+
+
+def test_embedding_depends_on_the_user_alone() -> None:
+    model = fault_models.user_model(None, dim=8)
+    both, one = model.embed(_users(5, 6)), model.embed(_users(6))
+    assert both.shape == (2, 8) == (2, model.dim) and both.dtype == np.float32
+    assert np.array_equal(both[1], one[0]) and not np.array_equal(both[0], both[1])
+
+
+def test_model_hangs_while_its_flag_exists(tmp_path: Path) -> None:
+    flag = tmp_path / "hang"
+    flag.touch()
+    model = fault_models.user_model(None, hang_flag=str(flag))
+    done = threading.Event()
+
+    def embed() -> None:
+        model.embed(_users(1))
+        done.set()
+
+    thread = threading.Thread(target=embed, daemon=True)
+    thread.start()
+    assert not done.wait(0.1)
+    flag.unlink()
+    assert done.wait(10)
+    thread.join()
+
+
+def test_ranker_scores_every_candidate_by_its_user() -> None:
+    batch = RankBatch(
+        user=np.array([[0.0], [0.5]], np.float32),
+        sources=np.zeros((2, 1), np.uint8),
+        offsets=np.array([0, 2, 3], np.int64),
+        item_hashes=np.array([10, 20, 10], np.uint64),
+        item_features=np.zeros((3, 0), np.float32),
+    )
+    scores = fault_models.ranker(None).score(batch)
+    assert scores.shape == (3, 1) and scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all() and scores[0] != scores[2]
