@@ -6,14 +6,24 @@ number of milliseconds), sizes "64MiB" (or a number of bytes).
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|kB|MB|GB)")
-_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(B|KiB|MiB|GiB|kB|MB|GB)", re.ASCII)
+MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_LARGEST = 2**53  # exact also as a float
 
 
 def _scaled(value: object, pattern: re.Pattern[str], units: dict[str, int], example: str) -> object:
@@ -21,23 +31,42 @@ def _scaled(value: object, pattern: re.Pattern[str], units: dict[str, int], exam
         return value
     found = pattern.fullmatch(value.strip())
     if found is None:
-        raise ValueError(f"{value!r} is not {example}")
+        raise ValueError(f"is not {example}")
     return round(float(found[1]) * units[found[2]])
 
 
 def duration_ms(value: object) -> object:
     """ "250ms", "5m" -> milliseconds; numbers pass through."""
-    return _scaled(value, _DURATION, _MS, 'a duration such as "250ms", "30s", "5m", "2h", "1d"')
+    return _scaled(value, _DURATION, MS, 'a duration such as "250ms", "30s", "5m", "2h", "1d"')
 
 
 def size_bytes(value: object) -> object:
     """ "64MiB" -> bytes; numbers pass through."""
-    return _scaled(value, _SIZE, _BYTES, 'a size such as "64KiB", "512MiB", "2GiB"')
+    return _scaled(value, _SIZE, BYTES, 'a size such as "64KiB", "512MiB", "2GiB"')
 
 
-DurationMs = Annotated[int, BeforeValidator(duration_ms), Field(ge=0)]
-SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(ge=0)]
+T = TypeVar("T")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    twice = [value for index, value in enumerate(values) if value in values[:index]]
+    if twice:
+        raise ValueError(f"names {twice[0]!r} twice")
+    return values
+
+
+class IsPath:
+    """Marks a field as a place in the file system: in a file, relative to that file."""
+
+
+DurationMs = Annotated[int, BeforeValidator(duration_ms), Field(ge=0, le=_LARGEST)]
+SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, le=_LARGEST)]
+Path = Annotated[str, IsPath()]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+Names = Annotated[list[Name], AfterValidator(_distinct)]
+Factory = Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_][\w.]*)?$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Options = dict[str, str | int | float | bool]
 
 
 class Section(BaseModel):
@@ -45,8 +74,18 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
+        wanted: tuple[object, ...] = (cls.model_fields[info.field_name or ""].annotation,)
+        if isinstance(value, bool) and (int in wanted or float in wanted):
+            raise ValueError("should be a number")
+        return value
+
 
 class HttpConfig(Section):
+    """The front door."""
+
     host: str = Field("127.0.0.1", description="Address to bind. Anything but loopback is public.")
     port: int = Field(8471, ge=0, le=65535, description="TCP port; 0 picks a free one.")
     body_limit: SizeBytes = Field(2 * 2**20, description="Longest request body; longer: 413.")
@@ -58,14 +97,24 @@ class HttpConfig(Section):
     drain_wait: DurationMs = Field(0, description="After SIGTERM: not ready, still accepting.")
     drain_timeout: DurationMs = Field(30_000, description="Then: time for open requests to end.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "HttpConfig":
+        if self.timeout > self.timeout_limit:
+            raise ValueError(f"timeout {self.timeout} ms is above timeout_limit")
+        return self
+
 
 class LogConfig(Section):
-    format: Literal["text", "json"] = Field("text", description="One line or one object an event.")
+    """What the server says about itself, on standard error."""
+
+    format: Literal["text", "json"] = Field("text", description="A line or an object an event.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
     access: float = Field(0.0, ge=0, le=1, description="Share of requests written to the log.")
 
 
 class StoreConfig(Section):
+    """Where embeddings are kept: one table per user model and id kind."""
+
     capacity: int = Field(1_000_000, ge=16, description="Users kept per user model and id kind.")
     dtype: Literal["fp16", "fp32"] = Field("fp16", description="How values are stored.")
     flush_delay: DurationMs = Field(5, description="Longest wait of a computed row for its write.")
@@ -73,7 +122,13 @@ class StoreConfig(Section):
 
 
 class EngineConfig(Section):
-    device: str = Field("auto", description='"cpu", "cuda", or "auto": a GPU where there is one.')
+    """Where models run, and how much of it background work may take."""
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description='"cpu", "cuda" (or "cuda:1"), or "auto": a GPU where there is one.',
+    )
     threads: int = Field(1, ge=1, description="CPU threads of the models.")
     background_share: float = Field(
         0.5, gt=0, le=1, description="Largest share of engine time for refreshes."
@@ -84,6 +139,8 @@ class EngineConfig(Section):
 
 
 class BatcherConfig(Section):
+    """How users are put together for one run of a model."""
+
     batch_limit: int = Field(64, ge=1, description="Most users in one batch.")
     wait_window: DurationMs = Field(1, description="Longest a waiting user is held for company.")
     refresh_window: DurationMs = Field(10, description="The same for background refreshes.")
@@ -92,21 +149,21 @@ class BatcherConfig(Section):
 
 
 class HistoryConfig(Section):
-    path: str = Field("", description='Directory of the event store; "": a temporary one.')
+    """What users did, as `POST /v1/events` tells it: the input of user models."""
+
+    path: Path = Field("", description='Directory of the event store; "": a temporary one.')
     length: int = Field(32, ge=1, le=1024, description="Events kept and shown to models per user.")
-    types: list[Name] = Field(
+    types: Names = Field(
         ["shown", "clicked", "liked", "hated", "long_view"],
         min_length=1,
         max_length=16,
         description="Event types, in the order of the models' type bits.",
     )
-    attributes: list[Name] = Field(
-        [], max_length=64, description="Names of numeric user attributes."
-    )
+    attributes: Names = Field([], max_length=64, description="Names of numeric user attributes.")
     size_limit: SizeBytes = Field(4 * 2**30, ge=2**20, description="Largest size of the store.")
     durability: Literal["disk", "process"] = Field(
         "disk",
-        description='"disk": an acknowledged event survives power loss; "process": kill -9.',
+        description="What an acknowledged event survives: kill -9, or also a power loss.",
     )
     commit_delay: DurationMs = Field(2, description="Longest wait of an event for its group.")
     commit_events: int = Field(1024, ge=1, description="A group of this many events goes at once.")
@@ -116,11 +173,9 @@ class HistoryConfig(Section):
 class UserModelConfig(Section):
     """One user model: where it comes from, and how its embeddings are cached (the policy table)."""
 
-    snapshot: str = Field("", description="Directory written by `predawn train` (newest version).")
-    factory: str = Field("", description='Your own: "package.module:function".')
-    options: dict[str, str | int | float | bool] = Field(
-        {}, description="Keyword arguments of the factory."
-    )
+    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
+    factory: Factory = Field("", description='Your own: "package.module:function".')
+    options: Options = Field({}, description="Keyword arguments of the factory.")
     mode: Literal["realtime", "ercache", "soap", "batch", "frozen"] = Field(
         "soap", description="Row of the policy table."
     )
@@ -130,7 +185,7 @@ class UserModelConfig(Section):
     average_over: int = Field(
         1, ge=1, le=8, description="Newest embeddings averaged (SUM uses 3), also over snapshots."
     )
-    default: Literal["zeros", "mean"] | list[float] = Field(
+    default: Literal["zeros", "mean"] | list[Finite] = Field(
         "zeros", description='Vector of an unknown user; "mean": of the trained users.'
     )
     batch_every: DurationMs = Field(
@@ -142,17 +197,18 @@ class UserModelConfig(Section):
         if not self.snapshot and not self.factory:
             raise ValueError("needs a snapshot or a factory")
         if self.failover_ttl < self.direct_ttl:
-            raise ValueError("failover_ttl must be at least direct_ttl")
+            ages = f"{self.failover_ttl} ms < {self.direct_ttl} ms"
+            raise ValueError(f"failover_ttl must be at least direct_ttl, not {ages}")
         return self
 
 
 class RankerConfig(Section):
-    snapshot: str = Field("", description="Directory written by `predawn train` (newest version).")
-    factory: str = Field("", description='Your own: "package.module:function".')
-    options: dict[str, str | int | float | bool] = Field(
-        {}, description="Keyword arguments of the factory."
-    )
-    user_models: list[Name] = Field(..., min_length=1, description="Whose embeddings it reads.")
+    """One ranker: where it comes from, and whose embeddings it reads."""
+
+    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
+    factory: Factory = Field("", description='Your own: "package.module:function".')
+    options: Options = Field({}, description="Keyword arguments of the factory.")
+    user_models: Names = Field(..., min_length=1, description="Whose embeddings it reads.")
     task: str = Field("", description='Task whose score ranks; "": the first of the model.')
 
     @model_validator(mode="after")
@@ -181,7 +237,6 @@ class Config(Section):
             for model in ranker.user_models:
                 if model not in self.models:
                     known = ", ".join(sorted(self.models)) or "none"
-                    raise ValueError(
-                        f"rankers.{name}.user_models names {model!r}; known models: {known}"
-                    )
+                    where = f"rankers.{name}.user_models"
+                    raise ValueError(f"{where}: no user model {model!r}; known: {known}")
         return self
