@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(B|KiB|MiB|GiB|kB|MB|GB)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(B|KiB|MiB|GiB|kB|MB|GB)", re.ASCII)
 MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _LARGEST = 2**53  # exact also as a float

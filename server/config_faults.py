@@ -89,11 +89,12 @@ def wrong_values(
 
 
 def _origin(path: str, settings: Sequence[Setting]) -> str:
-    """The last source that set the path, or something below it."""
+    """The last source that set the path, something below it, or (a missing key) beside it."""
     plain = path.split("[")[0]
-    for setting in reversed(settings):
-        if f"{'.'.join(setting.path)}.".startswith(f"{plain}."):
-            return f" (from {setting.source})"
+    for start in (plain, plain.rpartition(".")[0]):
+        for setting in reversed(settings):
+            if start and f"{'.'.join(setting.path)}.".startswith(f"{start}."):
+                return f" (from {setting.source})"
     return ""
 
 

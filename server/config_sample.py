@@ -15,14 +15,15 @@ from predawn.server.config_text import toml_text
 
 _WIDTH = 100
 _HEAD = """\
-predawn.toml: every setting with its default. Take the "#" off the line of a setting to change it.
+predawn.toml: every setting with its default. Take the "#" off a line to change the setting.
 
 predawn serve --config predawn.toml     serves with it
 predawn check predawn.toml --print      says what is in force and where it came from
 
 A flag (--set http.port=80) goes before an environment variable (PREDAWN_HTTP__PORT=80), that
-before this file, and this file before the default. Durations: "250ms", "30s", "5m", "2h", "1d", or
-milliseconds; sizes: "64KiB", "512MiB", "2GiB", or bytes. Paths are relative to this file."""
+before this file, and this file before the default.
+Durations: "250ms", "30s", "5m", "2h", "1d", or milliseconds. Sizes: "64KiB", "2GiB", or bytes.
+Paths are relative to this file."""
 _EXAMPLE: dict[KeyPath, tuple[str, dict[str, object]]] = {
     ("models",): ("sum", {"snapshot": "snapshots/user"}),
     ("rankers",): ("ctr", {"snapshot": "snapshots/ranker", "user_models": ["sum"]}),

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_the_file_in_examples_is_current() -> None:
     written = (REPOSITORY / "examples" / "predawn.toml").read_text(encoding="utf-8")
-    assert written == sample(), "run: predawn check --write-sample examples/predawn.toml"
+    assert written == sample(), "run: predawn check --sample > examples/predawn.toml"
 
 
 def test_as_it_is_it_changes_nothing(tmp_path: Path) -> None:
