@@ -19,7 +19,7 @@ find_python() {
     return
   fi
   local name
-  for name in python3.13 python3.12 python3.11 python3; do
+  for name in python3 python3.13 python3.12 python3.11; do
     if recent "$name"; then
       echo "$name"
       return
@@ -51,4 +51,9 @@ else
   requirements=("torch==2.13.0" "triton==3.7.1")
 fi
 echo "predawn: installing into .venv (${requirements[*]}); the first time takes minutes"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check "${requirements[@]}" -e '.[dev]'
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+read_builders='import tomllib; f = open("pyproject.toml", "rb"); build = tomllib.load(f)["build-system"]'
+mapfile -t builders < <(.venv/bin/python -c "$read_builders; print(*build['requires'], sep='\n')")
+"${pip[@]}" "${builders[@]}" "${requirements[@]}"
+# Without isolation the compiler of the extensions stays the one that `make build` uses later.
+"${pip[@]}" --no-build-isolation -e '.[dev]'
