@@ -1,0 +1,121 @@
+"""Threads over one store through Python: no torn row, no wrong key, no version that goes back.
+
+The same is done natively under sanitizers (cache_stress_test.cpp); here the GIL, numpy's buffers
+and the bindings are part of it.
+"""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predawn.csrc._core import EmbeddingCache
+
+KEYS, DIM, PARTS, BATCH, ROUNDS, NOW_MS = 512, 24, 2, 400, 2_000, 10**6
+
+
+def keys_of(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return np.stack([ids, ~ids], axis=1).astype(np.uint64)
+
+
+def write(store: EmbeddingCache, writer: int) -> None:
+    """Every lane of a row is version * KEYS + key, exact in fp32; each key has one writer."""
+    random = np.random.default_rng(writer)
+    for version in range(1, ROUNDS + 1):
+        ids = random.integers(0, KEYS // 2, BATCH) * 2 + writer
+        lanes = (version * KEYS + ids).astype(np.float32)
+        rows = np.repeat(lanes[:, None], DIM * PARTS, axis=1)
+        assert store.put_many(keys_of(ids), rows, version, version, writer) == BATCH
+
+
+def read(store: EmbeddingCache, reader: int, is_writing: Callable[[], bool]) -> None:
+    random = np.random.default_rng(100 + reader)
+    newest = np.zeros(KEYS, np.int64)
+    out = np.empty((BATCH, DIM * PARTS if reader else DIM), np.float32)
+    ages, versions = np.empty(BATCH, np.int64), np.empty(BATCH, np.uint32)
+    hits, is_last = 0, False
+    while not is_last:
+        is_last = not is_writing()
+        ids = random.permutation(KEYS)[:BATCH]
+        hits += store.get_many(keys_of(ids), NOW_MS, NOW_MS, out, ages, versions)
+        found = ages >= 0
+        seen = versions[found].astype(np.int64)
+        assert (out[found] == (seen * KEYS + ids[found])[:, None]).all()
+        assert (ages[found] == NOW_MS - seen).all()
+        assert (seen >= newest[ids[found]]).all()
+        newest[ids[found]] = seen
+    assert hits > 0
+
+
+def disturb(store: EmbeddingCache, is_writing: Callable[[], bool]) -> None:
+    random = np.random.default_rng(7)
+    keys, written = np.empty((50, 2), np.uint64), np.empty(50, np.int64)
+    versions, origins = np.empty(50, np.uint32), np.empty(50, np.uint8)
+    cursor = 0
+    while is_writing():
+        store.touch_many(keys_of(random.integers(0, KEYS, 20)))
+        store.invalidate_many(keys_of(random.integers(0, KEYS, 3)))
+        n, cursor = store.scan(cursor, keys, written, versions, origins)
+        assert (keys[:n, 1] == ~keys[:n, 0]).all() and (origins[:n] == keys[:n, 0] % 2).all()
+        assert (written[:n] == versions[:n]).all()
+        assert store.check() == []
+
+
+def run(jobs: list[Callable[[], None]]) -> None:
+    """All at once; the first failure is raised here."""
+    failures: list[BaseException] = []
+
+    def guarded(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def test_readers_and_writers_agree_while_sets_overflow() -> None:
+    store = EmbeddingCache.create(capacity=256, dim=DIM, parts=PARTS, dtype="fp32")
+    done = [threading.Event(), threading.Event()]
+
+    def writer(index: int) -> None:
+        try:
+            write(store, index)
+        finally:
+            done[index].set()
+
+    def is_writing() -> bool:
+        return not all(event.is_set() for event in done)
+
+    run(
+        [
+            lambda: writer(0),
+            lambda: writer(1),
+            lambda: read(store, 0, is_writing),
+            lambda: read(store, 1, is_writing),
+            lambda: disturb(store, is_writing),
+        ]
+    )
+    stats = store.stats()
+    assert store.check() == [] and stats["entries"] <= store.capacity
+    assert stats["inserts"] + stats["overwrites"] == 2 * ROUNDS * BATCH
+    removed = stats["evictions_live"] + stats["evictions_expired"] + stats["invalidations"]
+    assert stats["inserts"] - removed == stats["entries"]
+
+
+def test_batches_of_many_threads_all_arrive() -> None:
+    store = EmbeddingCache.create(capacity=40_000, dim=1)
+    batches = [np.arange(start, start + 1_000) for start in range(0, 8_000, 1_000)]
+
+    def put(ids: NDArray[np.int64]) -> None:
+        assert store.put_many(keys_of(ids), np.ones((1_000, 1), np.float32), 0, 0, 0) == 1_000
+
+    run([lambda ids=ids: put(ids) for ids in batches])
+    assert store.stats()["entries"] == 8_000 and store.check() == []
