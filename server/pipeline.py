@@ -1,0 +1,127 @@
+"""The request path, on one screen: read -> decide -> wait? -> rank -> top-k.
+
+Invariant: a request is answered from what is there. Only a model whose mode says so is waited for,
+never past the request's deadline, and a wait that fails leaves the fallback that the policy table
+names. What was missed is scheduled after the reply (`after_reply`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from predawn.server.batcher import Batcher
+from predawn.server.cache import UserCache
+from predawn.server.clock import Clock
+from predawn.server.errors import UnknownName
+from predawn.server.metrics import Metrics
+from predawn.server.pipeline_rank import OffLoop, ServedRanker, rank_batch, scored, top_k
+from predawn.server.pipeline_wait import OVERLOADED, TIMEOUT, computed
+from predawn.server.policy import Mode, ModelPolicy, decide_one
+from predawn.server.request import RankReply, RankRequest, Source, UserId, UserRow
+
+RANK_RESERVE_NS = 2_000_000
+"""Kept from a request's time for what comes after the waits: ranking and writing the reply."""
+
+
+class Pipeline:
+    """policies: by user model; rankers: by name, the first is the default; schedule:
+    `Refresher.schedule`; off_loop: `ThreadEngine.score`."""
+
+    def __init__(
+        self,
+        cache: UserCache,
+        batcher: Batcher,
+        schedule: Callable[[str, Sequence[UserId]], int],
+        off_loop: OffLoop,
+        policies: Mapping[str, ModelPolicy],
+        rankers: Mapping[str, ServedRanker],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._cache = cache
+        self._batcher = batcher
+        self._schedule = schedule
+        self._off_loop = off_loop
+        self._policies = policies
+        self._rankers = rankers
+        self._clock = clock
+        self._metrics = metrics
+
+    def ranker(self, name: str) -> ServedRanker:
+        """The ranker of that name, the default for ""; UnknownName names the nearest."""
+        found = self._rankers.get(name or next(iter(self._rankers), ""))
+        if found is None:
+            raise UnknownName("ranker", name, self._rankers)
+        return found
+
+    async def rank(self, request: RankRequest) -> RankReply:
+        """Answers by the request's deadline, degraded if need be. UnknownName; InferenceError when
+        the ranker itself fails; DeadlineExceeded when a ranker off the loop has no scores."""
+        ranker = self.ranker(request.ranker)
+        began_ns = self._clock.monotonic_ns()
+        rows, due_ns = self._read(ranker.user_models, request, began_ns)
+        read_ns = self._clock.monotonic_ns()
+
+        if due_ns:
+            await computed(self._batcher, self._clock, request.user, due_ns, rows)
+
+        waited_ns = self._clock.monotonic_ns()
+        batch = rank_batch(request, [rows[model] for model in ranker.user_models])
+        left_s = (request.deadline_ns - waited_ns) / 1e9
+
+        scores = await scored(ranker, batch, self._off_loop, left_s)
+
+        ranked = np.ascontiguousarray(scores[:, ranker.task])
+        order = top_k(ranked, request.top_k)
+        ended_ns = self._clock.monotonic_ns()
+        stages_ns = {
+            "lookup": read_ns - began_ns,
+            "wait": waited_ns - read_ns,
+            "rank": ended_ns - waited_ns,
+        }
+        self._count(rows, stages_ns)
+        return RankReply(
+            order=order,
+            scores=ranked,
+            users=rows,
+            degraded=any(row.reason for row in rows.values()),
+            task_scores=scores if request.explain else None,
+            tasks=ranker.model.tasks,
+            stages_ns=stages_ns,
+        )
+
+    def after_reply(self, request: RankRequest, reply: RankReply) -> None:
+        """Schedules what the request found old or missing: by the policy table, and for a model
+        with a store what was not waited for to the end. A failed inference is not repeated."""
+        for model, row in reply.users.items():
+            policy = self._policies[model]
+            gave_up = policy.mode is Mode.ERCACHE and row.reason in (TIMEOUT, OVERLOADED)
+            if gave_up or decide_one(policy.mode, row.age_ms, policy.ages).refresh:
+                self._schedule(model, (request.user,))
+
+    def _read(
+        self, models: Sequence[str], request: RankRequest, now_ns: int
+    ) -> tuple[dict[str, UserRow], dict[str, int]]:
+        """What there is, by model, and until when to wait for those that are to be computed."""
+        rows: dict[str, UserRow] = {}
+        due_ns: dict[str, int] = {}
+        for model in models:
+            policy = self._policies[model]
+            reading = self._cache.read(model, (request.user,), policy.ages.failover_ttl_ms)
+            age_ms = int(reading.ages_ms[0])
+            cell = decide_one(policy.mode, age_ms, policy.ages)
+            if cell.source is Source.DEFAULT:
+                rows[model] = UserRow(cell.source, -1, self._cache.default(model))
+            else:
+                snapshot = int(reading.snapshots[0])
+                rows[model] = UserRow(cell.source, age_ms, reading.rows[0], snapshot)
+            if cell.wait:
+                latest_ns = request.deadline_ns - RANK_RESERVE_NS
+                due_ns[model] = min(now_ns + policy.wait_ms * 1_000_000, latest_ns)
+        return rows, due_ns
+
+    def _count(self, rows: Mapping[str, UserRow], stages_ns: Mapping[str, int]) -> None:
+        for model, row in rows.items():
+            self._metrics.served(model, row.source, row.age_ms, bool(row.reason))
+        for stage, took_ns in stages_ns.items():
+            self._metrics.stage(stage, took_ns)

@@ -1,0 +1,75 @@
+"""From user rows and candidates to checked scores and an order.
+
+Invariant: scores that leave here are float32, finite, one row per candidate; whatever a ranker does
+wrong is an `InferenceError` with its name.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from predawn.server.engine import checked_rows
+from predawn.server.errors import DeadlineExceeded, InferenceError
+from predawn.server.models.contract import RankerModel
+from predawn.server.request import F32, I64, RankBatch, RankRequest, UserRow
+
+OffLoop: TypeAlias = Callable[[RankerModel, RankBatch], Awaitable[F32]]
+"""Runs a ranker that is not cheap enough for the loop: `ThreadEngine.score`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRanker:
+    """A configured ranker. user_models: whose rows it reads, in its order; task: the column of its
+    scores that ranks."""
+
+    name: str
+    model: RankerModel
+    user_models: tuple[str, ...]
+    task: int = 0
+
+
+def rank_batch(request: RankRequest, rows: Sequence[UserRow]) -> RankBatch:
+    """The batch of one request; `rows` in the ranker's order of user models."""
+    count = len(request.item_hashes)
+    return RankBatch(
+        user=np.concatenate([row.row for row in rows]).reshape(1, -1),
+        sources=np.array([[row.source for row in rows]], dtype=np.uint8),
+        offsets=np.array([0, count], dtype=np.int64),
+        item_hashes=request.item_hashes,
+        item_features=request.item_features,
+    )
+
+
+async def scored(ranker: ServedRanker, batch: RankBatch, off_loop: OffLoop, left_s: float) -> F32:
+    """float32 [R, tasks]. An inline ranker runs here; another gets `left_s` seconds elsewhere, then
+    DeadlineExceeded: without scores there is nothing to answer."""
+    try:
+        if ranker.model.inline:
+            scores = ranker.model.score(batch)
+        else:
+            async with asyncio.timeout(max(0.0, left_s)):
+                scores = await off_loop(ranker.model, batch)
+    except TimeoutError as error:
+        reason = f"ranker {ranker.name!r} had no scores by the deadline"
+        raise DeadlineExceeded(reason) from error
+    except Exception as error:
+        raise InferenceError(ranker.name, f"{type(error).__name__}: {error}") from error
+    shape = (len(batch.item_hashes), len(ranker.model.tasks))
+    checked = checked_rows(ranker.name, scores, shape)
+    if not np.isfinite(checked).all():
+        raise InferenceError(ranker.name, "a score is not finite")
+    return checked
+
+
+def top_k(scores: F32, k: int) -> I64:
+    """Positions of the `k` highest of `scores` [n], best first, equal ones in the order sent; 0: of
+    all. Costs O(n + k log k) rather than a full sort."""
+    n = len(scores)
+    if not 0 < k < n:
+        return np.argsort(-scores, kind="stable")
+    worst_kept = np.partition(scores, n - k)[n - k]
+    candidates = np.flatnonzero(scores >= worst_kept)
+    return candidates[np.argsort(-scores[candidates], kind="stable")[:k]]

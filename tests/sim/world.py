@@ -1,0 +1,165 @@
+"""A whole server without sockets and threads, in virtual time: the real cache, batcher, refresher
+and pipeline around an engine that follows a script."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from sim.engine import DIM, Script, ScriptedEngine, steady
+
+from predawn.server.batcher import Batcher, BatcherLimits
+from predawn.server.cache import TableSpec, UserCache
+from predawn.server.metrics import Metrics
+from predawn.server.pipeline import Pipeline
+from predawn.server.pipeline_rank import ServedRanker
+from predawn.server.policy import ModelPolicy
+from predawn.server.refresher import Refresher
+from predawn.server.request import F32, RankBatch, RankReply, RankRequest, UserId
+from predawn.server.simloop import LoopClock, SimLoop, simulate
+
+SEED = bytes(range(32))
+MS = 1_000_000
+
+
+class EchoRanker:
+    """Scores an item by its hash alone and remembers what it was given."""
+
+    tasks: tuple[str, ...] = ("click", "like")
+    item_features: tuple[str, ...] = ()
+
+    def __init__(self, inline: bool = True) -> None:
+        self.inline = inline
+        self.batches: list[RankBatch] = []
+
+    def score(self, batch: RankBatch) -> F32:
+        self.batches.append(batch)
+        score = (batch.item_hashes % np.uint64(97)).astype(np.float32) / np.float32(97)
+        return np.stack([score, 1 - score], axis=1)
+
+
+@dataclass
+class Setup:
+    """What a world is made of; every test states only what it is about."""
+
+    policies: Mapping[str, ModelPolicy]
+    script: Script = steady
+    limits: BatcherLimits = field(default_factory=BatcherLimits)
+    average_over: int = 1
+    dtype: str = "fp32"
+    capacity: int = 4096
+    users: Callable[[], Sequence[UserId]] = tuple
+    rankers: Mapping[str, tuple[str, ...]] | None = None  # user models; one of all by default
+    inline: bool = True
+    sweep_rows: int = 16
+
+
+class World:
+    """See the module. `ask` is one request; the default row is [-1, -1]."""
+
+    def __init__(self, loop: SimLoop, setup: Setup) -> None:
+        names = tuple(setup.policies)
+        rankers = setup.rankers or {"ctr": names}
+        self.clock = LoopClock(loop, start_wall_ms=1_700_000_000_000)
+        self.metrics = Metrics(names, tuple(rankers))
+        self.engine = ScriptedEngine(self.clock, setup.script)
+        specs = [_spec(name, setup) for name in names]
+        self.cache = UserCache(specs, self.clock, flush_delay_ms=5, flush_rows=64, seed=SEED)
+        self.batcher = Batcher(
+            self.engine,
+            self.cache.land,
+            self.cache.flushed,
+            self.clock,
+            setup.limits,
+            self.metrics,
+        )
+        self.cache.on_invalidate(self.batcher.invalidated)
+        self.refresher = Refresher(
+            self.batcher,
+            self.cache,
+            setup.policies,
+            setup.users,
+            self.clock,
+            self.metrics,
+            setup.sweep_rows,
+        )
+        self.ranker = EchoRanker(setup.inline)
+        served = {name: ServedRanker(name, self.ranker, models) for name, models in rankers.items()}
+        self.pipeline = Pipeline(
+            self.cache,
+            self.batcher,
+            self.refresher.schedule,
+            self._off_loop,
+            setup.policies,
+            served,
+            self.clock,
+            self.metrics,
+        )
+        self.off_loop_s = 0.0
+
+    async def _off_loop(self, ranker: object, batch: RankBatch) -> F32:
+        await asyncio.sleep(self.off_loop_s)
+        return self.ranker.score(batch)
+
+    def request(
+        self, user: UserId, timeout_ms: float = 50, ranker: str = "", top_k: int = 0
+    ) -> RankRequest:
+        """A request for five fixed items that arrives now."""
+        return RankRequest(
+            user=user,
+            item_hashes=np.array([3, 50, 7, 96, 12], dtype=np.uint64),
+            item_features=np.zeros((5, 0), dtype=np.float32),
+            ranker=ranker,
+            deadline_ns=self.clock.monotonic_ns() + round(timeout_ms * MS),
+            top_k=top_k,
+        )
+
+    async def ask(self, user: UserId, timeout_ms: float = 50, ranker: str = "") -> RankReply:
+        """One request and what follows its reply."""
+        request = self.request(user, timeout_ms, ranker)
+        reply = await self.pipeline.rank(request)
+        self.pipeline.after_reply(request, reply)
+        return reply
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The tasks of the server, closed in order at the end."""
+        tasks = [
+            asyncio.create_task(self.batcher.run()),
+            asyncio.create_task(self.cache.run()),
+            asyncio.create_task(self.refresher.run()),
+        ]
+        try:
+            yield
+        finally:
+            await self.batcher.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert self.cache.check() == []
+
+
+def play(setup: Setup, use: Callable[[World], Awaitable[None]], chaos: int | None = None) -> World:
+    """Runs `use` in a world of its own and returns the world for inspection."""
+    loop = SimLoop(chaos)
+    world = World(loop, setup)
+
+    async def main() -> None:
+        async with world.running():
+            await use(world)
+
+    simulate(main(), loop)
+    return world
+
+
+def _spec(name: str, setup: Setup) -> TableSpec:
+    return TableSpec(
+        model=name,
+        dim=DIM,
+        average_over=setup.average_over,
+        dtype=setup.dtype,
+        capacity=setup.capacity,
+        default=np.full(DIM, -1, dtype=np.float32),
+        failover_ttl_ms=setup.policies[name].ages.failover_ttl_ms,
+    )
