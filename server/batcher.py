@@ -308,9 +308,11 @@ class Batcher:
 
     def _account(self, lane: Lane, users: int, took_ns: int) -> None:
         self._metrics.batch(lane, users, took_ns)
-        if lane > Lane.WAIT:  # a hang is no work: it must not silence the refreshes after it
-            self._share.spend(min(took_ns, self._limits.hang_after_ms * _MS))
-        per_user_ns = took_ns / users
+        # A hang is no work: it must neither silence the refreshes after it nor lengthen the hints.
+        work_ns = min(took_ns, self._limits.hang_after_ms * _MS)
+        if lane > Lane.WAIT:
+            self._share.spend(work_ns)
+        per_user_ns = work_ns / users
         self._user_ns += 0.2 * (per_user_ns - self._user_ns) if self._user_ns else per_user_ns
 
 

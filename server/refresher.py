@@ -116,7 +116,7 @@ class Refresher:
 
             if started:
                 await asyncio.wait(started)
-            if users:
+            elif users:
                 await asyncio.sleep(pause_s)
 
     def _start_many(self, model: str, users: list[UserId]) -> tuple[list[Caller], float]:

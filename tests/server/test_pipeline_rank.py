@@ -1,0 +1,111 @@
+"""Batches, checks and the order of one request's candidates."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predawn.server.errors import DeadlineExceeded, InferenceError
+from predawn.server.pipeline_rank import ServedRanker, rank_batch, scored, top_k
+from predawn.server.request import F32, RankBatch, RankRequest, Source, UserRow
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1, width=32), min_size=1),
+    st.integers(0, 12),
+)
+def test_top_k_equals_a_stable_sort(values: list[float], k: int) -> None:
+    scores = np.array(values, dtype=np.float32)
+    expected = sorted(range(len(values)), key=lambda i: (-scores[i], i))
+    got = top_k(scores, k)
+    assert got.dtype == np.int64
+    assert got.tolist() == (expected[:k] if k else expected)
+
+
+def test_a_batch_joins_the_rows_in_order_and_keeps_their_sources() -> None:
+    request = RankRequest(
+        user=1,
+        item_hashes=np.array([4, 5, 6], dtype=np.uint64),
+        item_features=np.ones((3, 2), dtype=np.float32),
+        ranker="",
+        deadline_ns=0,
+        top_k=0,
+    )
+    rows = [
+        UserRow(Source.STALE, 3, np.array([1, 2], dtype=np.float32)),
+        UserRow(Source.DEFAULT, -1, np.array([7], dtype=np.float32)),
+    ]
+    batch = rank_batch(request, rows)
+    assert batch.user.dtype == np.float32 and batch.user.tolist() == [[1, 2, 7]]
+    assert batch.sources.dtype == np.uint8 and batch.sources.tolist() == [[2, 6]]
+    assert batch.offsets.tolist() == [0, 3]
+    assert batch.item_hashes.tolist() == [4, 5, 6]
+
+
+BATCH = RankBatch(
+    user=np.zeros((1, 1), dtype=np.float32),
+    sources=np.zeros((1, 1), dtype=np.uint8),
+    offsets=np.array([0, 2], dtype=np.int64),
+    item_hashes=np.array([1, 2], dtype=np.uint64),
+    item_features=np.zeros((2, 0), dtype=np.float32),
+)
+
+
+class Ranker:
+    tasks = ("click",)
+    item_features: tuple[str, ...] = ()
+
+    def __init__(self, scores: Any, inline: bool = True) -> None:
+        self.scores = scores
+        self.inline = inline
+
+    def score(self, batch: RankBatch) -> F32:
+        if isinstance(self.scores, Exception):
+            raise self.scores
+        result: F32 = self.scores
+        return result
+
+
+def run(scores: Any, inline: bool = True, left_s: float = 1.0, takes_s: float = 0.0) -> F32:
+    async def off_loop(ranker: Any, batch: RankBatch) -> F32:
+        await asyncio.sleep(takes_s)
+        result: F32 = ranker.score(batch)
+        return result
+
+    ranker = ServedRanker("ctr", Ranker(scores, inline), ("m",))
+    return asyncio.run(scored(ranker, BATCH, off_loop, left_s))
+
+
+GOOD = np.array([[0.5], [0.25]], dtype=np.float32)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_good_scores_pass_on_and_off_the_loop(inline: bool) -> None:
+    assert run(GOOD, inline) is GOOD
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        (GOOD[:1], r"returned float32 \[1, 1\], expected float32 \[2, 1\]"),
+        (GOOD.astype(np.float64), "returned float64"),
+        (None, "returned NoneType"),
+        (np.array([[0.5], [np.nan]], dtype=np.float32), "a score is not finite"),
+        (RuntimeError("weights are gone"), "RuntimeError: weights are gone"),
+    ],
+)
+def test_whatever_a_ranker_does_wrong_is_an_inference_error_with_its_name(
+    scores: Any, reason: str, inline: bool
+) -> None:
+    with pytest.raises(InferenceError, match=f"model 'ctr': {reason}"):
+        run(scores, inline)
+
+
+@pytest.mark.parametrize("left_s", [0.01, 0.0, -1.0])
+def test_a_ranker_off_the_loop_is_not_waited_for_beyond_the_time_left(left_s: float) -> None:
+    with pytest.raises(DeadlineExceeded, match="ranker 'ctr' had no scores by the deadline"):
+        run(GOOD, inline=False, left_s=left_s, takes_s=30)
