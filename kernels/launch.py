@@ -15,9 +15,10 @@ def use_triton(*tensors: Tensor) -> bool:
     if not all(tensor.is_cuda for tensor in tensors):
         return False
     wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return not wants_grad and _has_triton()
+    return not wants_grad and has_triton()
 
 
 @cache
-def _has_triton() -> bool:
+def has_triton() -> bool:
+    """Whether Triton is installed; asked once."""
     return importlib.util.find_spec("triton") is not None

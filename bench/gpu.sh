@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# bench/gpu.sh OUTDIR: are the kernels right on this GPU, and how fast? Writes OUTDIR/gpu.json.
+# Needs an NVIDIA GPU, a python3 with torch, triton, numpy and the build tools, and no network:
+# the tree is used as it stands, its extensions built in place.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=${1:?usage: bench/gpu.sh OUTDIR}
+python=${PYTHON:-python3}
+
+if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L 2>/dev/null | grep -q GPU; then
+  echo "predawn: bench/gpu.sh needs an NVIDIA GPU: nvidia-smi lists none" >&2
+  exit 2
+fi
+export PYTHONPATH="$PWD/.ci/typing${PYTHONPATH:+:$PYTHONPATH}"
+"$python" setup.py --quiet build_ext --inplace
+"$python" -c "import predawn.csrc._codec, predawn.csrc._core; print('extensions: built')"
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "")
+"$python" -m predawn.bench.gpu "$out" "$commit"
