@@ -25,8 +25,8 @@ before this file, and this file before the default.
 Durations: "250ms", "30s", "5m", "2h", "1d", or milliseconds. Sizes: "64KiB", "2GiB", or bytes.
 Paths are relative to this file."""
 _EXAMPLE: dict[KeyPath, tuple[str, dict[str, object]]] = {
-    ("models",): ("sum", {"snapshot": "snapshots/user"}),
-    ("rankers",): ("ctr", {"snapshot": "snapshots/ranker", "user_models": ["sum"]}),
+    ("models",): ("sum", {"snapshot": "snapshots"}),
+    ("rankers",): ("ctr", {"snapshot": "snapshots", "user_models": ["sum"]}),
 }
 """Names of the example's sections, and values where the schema has no useful default."""
 

@@ -1,0 +1,65 @@
+"""Options that several commands share, and how they become a configuration."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from predawn.server.config_load import Loaded
+
+DEFAULT_FILE = "predawn.toml"
+
+ConfigFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="PREDAWN_CONFIG",
+        help="Configuration file; without it ./predawn.toml where there is one. "
+        "Example: --config /etc/predawn.toml",
+        show_default=False,
+    ),
+]
+Sets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Overrides one setting; may be given often. "
+        "Example: --set models.sum.direct_ttl=10m --set engine.threads=2",
+        show_default=False,
+    ),
+]
+Json: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="PATH|-",
+        help="Also writes the result as JSON to a file, or alone to standard output with '-' "
+        "(tables then go to standard error). Example: --json result.json",
+        show_default=False,
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Of everything random: same seed, same result. Example: --seed 7")
+]
+
+
+def load_config(
+    file: Path | None, sets: Sequence[str] | None, flags: Mapping[str, object] | None = None
+) -> "Loaded":
+    """The configuration that a command's options name. flags: dotted path -> value or None (not
+    given); the source shown is the flag named after the last part of the path."""
+    from predawn.server.config_faults import Setting
+    from predawn.server.config_load import assignment, load
+
+    if file is None and Path(DEFAULT_FILE).exists():
+        file = Path(DEFAULT_FILE)
+    overrides = [assignment(text) for text in sets or ()]
+    for path, value in (flags or {}).items():
+        if value is not None:
+            parts = tuple(path.split("."))
+            overrides.append(Setting(parts, value, f"--{parts[-1].replace('_', '-')}"))
+    return load(file, overrides=overrides)

@@ -1,0 +1,79 @@
+"""`predawn serve`: the server, until SIGTERM or Ctrl-C."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from predawn.server.cli.options import ConfigFile, Sets, load_config
+from predawn.server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from predawn.server.config import Config
+
+
+def serve(
+    config: ConfigFile = None,
+    set_: Sets = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to bind (http.host). Example: --host 0.0.0.0"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="TCP port (http.port), 0 picks a free one. Example: --port 8080"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where models run (engine.device). Example: --device cuda:1"),
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option("--log-level", help="Least log level (log.level). Example: --log-level debug"),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--log-format", help="text or json (log.format). Example: --log-format json"),
+    ] = None,
+) -> None:
+    """Answers ranking requests over HTTP.
+
+    Needs at least one user model and one ranker, from a file or --set; see examples/predawn.toml.
+    SIGTERM or Ctrl-C drains: open requests are answered, then the process ends.
+
+    Example: predawn serve --config predawn.toml --port 8080
+    """
+    flags: dict[str, object] = {
+        "http.host": host,
+        "http.port": port,
+        "engine.device": device,
+        "log.level": level,
+        "log.format": format_,
+    }
+    loaded = load_config(config, set_, flags)
+    require_models(loaded.config)
+    run(loaded.config)
+
+
+def require_models(config: "Config") -> None:
+    """ConfigError if there is nothing to serve."""
+    for section in ("models", "rankers"):
+        if not getattr(config, section):
+            hint = "`predawn train` writes one, examples/predawn.toml shows the setting"
+            raise ConfigError(section, f"at least one is needed to serve; {hint}")
+
+
+def run(config: "Config") -> None:
+    """Serves until the process is told to stop."""
+    import asyncio
+
+    import uvloop
+
+    from predawn.server.http import run as http_run
+    from predawn.server.wiring import running
+
+    async def main() -> None:
+        async with running(config) as services:
+            await http_run.serve(services)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

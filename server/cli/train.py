@@ -1,0 +1,113 @@
+"""`predawn train`: from a log of requests to a snapshot that `predawn serve` can load."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from predawn.server.cli.options import Json, Seed
+from predawn.server.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from predawn.server.models.training import TrainReport
+
+
+def train(
+    trace: Annotated[
+        Path,
+        typer.Argument(help="Log to learn from: JSON lines (gzip or not), Parquet, KuaiRand's "
+                       "separated text or a log of plain events; see `predawn workload`."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Directory of snapshots; a new version is added. Example: --out models"),
+    ] = Path("snapshots"),
+    holdout: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of the latest rows that is not learned from but "
+                     "measured on. Example: --holdout 0.1"),
+    ] = 0.2,
+    seed: Seed = 0,
+    max_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Learns from the latest rows only. Example: --max-rows 200000",
+                     show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the rows; without it a good number. "
+                     "Example: --epochs 1", show_default=False),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads. Example: --threads 4")] = 1,
+    json_: Json = None,
+) -> None:  # fmt: skip
+    """Trains a user model and a ranker on a trace and writes both as one snapshot.
+
+    The latest rows are held out and measured the way the server would score them: AUC by label.
+
+    Example: predawn train day.jsonl.gz --holdout 0.2 --out snapshots
+    """
+    from predawn.server.models.training import train as train_models
+    from predawn.server.traces import read_trace
+
+    output = Output(json_)
+    with _progress() as step:
+        step("reading", 0.0)
+        log = read_trace(trace)
+        step("reading", 1.0)
+        report = train_models(
+            log,
+            out=out,
+            holdout=holdout,
+            seed=seed,
+            max_rows=max_rows,
+            epochs=epochs,
+            threads=threads,
+            on_progress=step,
+        )
+    _show(report, out, output)
+    output.document(
+        {
+            "rows": report.rows,
+            "seconds": report.seconds,
+            "auc": report.auc,
+            "normalised_entropy": report.normalised_entropy,
+            "snapshot": str(report.snapshot),
+        }
+    )
+
+
+@contextlib.contextmanager
+def _progress() -> "Generator[Callable[[str, float], None]]":
+    """A bar per stage on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True)) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def step(stage: str, share: float) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=1.0)
+            bars.update(stages[stage], completed=share)
+
+        yield step
+
+
+def _show(report: "TrainReport", out: Path, output: Output) -> None:
+    from rich.table import Table
+
+    table = Table("label", "AUC, held out", title=f"{report.rows:,} rows, {report.seconds:.1f} s")
+    for label, value in report.auc.items():
+        table.add_row(label, f"{value:.4f}")
+    output.console.print(table)
+    output.console.print(f"wrote {report.snapshot}; to serve it:", markup=False)
+    output.console.print(
+        f"  predawn serve --set models.sum.snapshot={out} --set rankers.ctr.snapshot={out} "
+        "--set 'rankers.ctr.user_models=[\"sum\"]'",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,33 @@
+"""Shared options become a configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from predawn.server.cli.options import load_config
+from predawn.server.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_file_in_the_current_directory_is_found_unless_another_is_named() -> None:
+    Path("predawn.toml").write_text("seed = 1\n")
+    Path("other.toml").write_text("seed = 2\n")
+    assert load_config(None, None).config.seed == 1
+    assert load_config(Path("other.toml"), None).config.seed == 2
+
+
+def test_a_flag_goes_before_set_and_that_before_the_file() -> None:
+    Path("predawn.toml").write_text("[http]\nport = 1\nitems_limit = 1\n")
+    sets = ["http.port=2", "http.items_limit=2"]
+    loaded = load_config(None, sets, {"http.port": 3, "http.host": None})
+    assert (loaded.config.http.port, loaded.config.http.items_limit) == (3, 2)
+    assert loaded.sources == {"http.port": "--port", "http.items_limit": "--set"}
+
+
+def test_a_malformed_set_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"--set: 'port' is not of the form"):
+        load_config(None, ["port"])
