@@ -1,0 +1,158 @@
+"""JSON Schemas of the bodies, for the OpenAPI document. Closed objects: unknown members are
+errors in requests, and replies have no others."""
+
+from typing import Any
+
+from predawn.server.config import Config
+from predawn.server.request import Source
+
+Schema = dict[str, Any]
+
+_ID: Schema = {
+    "description": 'An unsigned 64-bit integer or a string of 1 to 256 bytes; 1 and "1" differ.',
+    "oneOf": [
+        {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
+        {"type": "string", "minLength": 1, "maxLength": 256},
+    ],
+}
+_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_OBJECT: Schema = {"type": "object"}
+
+
+def schemas(config: Config) -> dict[str, Schema]:
+    """All schemas by name."""
+    return {
+        "Id": _ID,
+        **_rank_request(config),
+        **_rank_reply(),
+        **_events(config),
+        **_users(config),
+        "Error": _closed(
+            error=_closed(
+                code={"type": "string"},
+                field={"type": "string", "description": "JSON path of the value at fault."},
+                reason={"type": "string"},
+                request_id={"type": "string"},
+            )
+        ),
+        "Status": _closed(status={"enum": ["live", "ready", "leaving", "draining"]}),
+        "Version": _closed(name={"const": "predawn"}, version={"type": "string"}),
+        "Info": _closed(
+            name={"const": "predawn"},
+            version={"type": "string"},
+            config=_OBJECT,
+            models=_OBJECT,
+            rankers=_OBJECT,
+            in_flight=_COUNT,
+            metrics=_OBJECT,
+        ),
+        "OpenApi": _OBJECT,
+    }
+
+
+def _rank_request(config: Config) -> dict[str, Schema]:
+    features = _map_of({"type": "number"})
+    item = {"oneOf": [_ref("Id"), _closed(["id"], id=_ref("Id"), features=features)]}
+    limit = config.http.timeout_limit
+    return {
+        "RankRequest": _closed(
+            ["user", "items"],
+            user=_ref("Id"),
+            items={
+                "description": "Different candidates; all ids integers or all strings.",
+                "type": "array",
+                "items": item,
+                "minItems": 1,
+                "maxItems": config.http.items_limit,
+            },
+            ranker=_NAME | {"examples": list(config.rankers)},
+            top_k={"type": "integer", "minimum": 1, "description": "How many to return; all."},
+            timeout_ms={
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": limit,
+                "default": config.http.timeout,
+            },
+            explain={"type": "boolean", "default": False},
+        )
+    }
+
+
+def _rank_reply() -> dict[str, Schema]:
+    served = _closed(
+        source={"enum": [source.label for source in Source]},
+        age_ms={"type": ["integer", "null"], "description": "null: nothing was known."},
+    )
+    model = _closed(snapshot=_COUNT, reason={"type": "string"})
+    scores = {"type": "array", "items": {"type": "number"}}
+    explain = _closed(models=_map_of(model), tasks=_map_of(scores))
+    ranked = _closed(id=_ref("Id"), score={"type": "number"})
+    members: Schema = {
+        "ranker": _NAME,
+        "items": {"type": "array", "items": ranked, "description": "Best first."},
+        "sources": _closed(user=_map_of(served), pairs=_map_of(_map_of(_COUNT))),
+        "degraded": {
+            "type": "boolean",
+            "description": "An embedding is not what was asked for: late, failed or refused.",
+        },
+        "took_us": _COUNT,
+        "request_id": {"type": "string"},
+        "explain": explain,
+    }
+    required = [name for name in members if name != "explain"]
+    return {"RankReply": _closed(required, **members)}
+
+
+def _events(config: Config) -> dict[str, Schema]:
+    kind: Schema = {"enum": list(config.history.types)}
+    event = _closed(
+        ["user", "item"],
+        user=_ref("Id"),
+        item=_ref("Id"),
+        type=kind,
+        types={"type": "array", "items": kind, "minItems": 1, "uniqueItems": True},
+        t_ms={"type": "integer", "minimum": 0, "description": "Since 1970; absent: now."},
+    )
+    event["oneOf"] = [{"required": ["type"]}, {"required": ["types"]}]
+    attributes = _closed([], **{name: {"type": "number"} for name in config.history.attributes})
+    user = _closed(["id", "attributes"], id=_ref("Id"), attributes=attributes)
+    limit = config.http.events_limit
+    return {
+        "Events": _closed(
+            [],
+            events={"type": "array", "items": event, "maxItems": limit},
+            users={"type": "array", "items": user, "maxItems": limit},
+        ),
+        "Accepted": _closed(accepted=_COUNT),
+    }
+
+
+def _users(config: Config) -> dict[str, Schema]:
+    limit = config.http.events_limit
+    users: Schema = {"type": "array", "items": _ref("Id"), "minItems": 1, "maxItems": limit}
+    models: Schema = {"type": "array", "items": {"enum": list(config.models)}, "minItems": 1}
+    return {
+        "Users": _closed(users=users),
+        "Scheduled": _closed(scheduled=_COUNT),
+        "Invalidation": _closed(["users"], users=users, models=models),
+        "Removed": _closed(removed=_COUNT),
+    }
+
+
+def _closed(required: list[str] | None = None, /, **members: Schema) -> Schema:
+    """An object of these members and no others; all of them required unless said otherwise."""
+    return {
+        "type": "object",
+        "properties": members,
+        "required": list(members) if required is None else required,
+        "additionalProperties": False,
+    }
+
+
+def _map_of(schema: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": schema}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}

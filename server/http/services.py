@@ -1,0 +1,69 @@
+"""What the HTTP layer needs of the rest of the server: filled in by `wiring`, faked in tests."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from predawn.server.clock import Clock
+from predawn.server.config import Config
+from predawn.server.history import Events
+from predawn.server.metrics import Metrics
+from predawn.server.models.contract import RankerModel
+from predawn.server.request import RankReply, RankRequest, UserId
+
+
+class Ranking(Protocol):
+    """`server.pipeline.Pipeline`."""
+
+    async def rank(self, request: RankRequest) -> RankReply:
+        """Answers one request by its deadline. Overloaded, DeadlineExceeded, InferenceError."""
+        ...
+
+    def after_reply(self, request: RankRequest, reply: RankReply) -> None:
+        """Called once the reply is on its way: schedules refreshes."""
+        ...
+
+
+class EventLog(Protocol):
+    """`server.history.History`."""
+
+    def append(self, events: Events) -> "asyncio.Future[int]":
+        """Resolves to the number of events once they are committed. RequestError at once."""
+        ...
+
+
+class Hints(Protocol):
+    """`server.refresher.Refresher`."""
+
+    def hint(self, user: UserId) -> int:
+        """A user has arrived: refreshes what is not fresh; how many refreshes were scheduled."""
+        ...
+
+
+class Invalidation(Protocol):
+    """`server.cache.UserCache`."""
+
+    def invalidate(self, users: Sequence[UserId], models: Sequence[str] | None) -> int:
+        """Removes entries of `models` (None: all); how many there were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything behind the routes.
+
+    rankers: by name in the config's order, the first is the default. snapshots: model or ranker
+    name -> version of its snapshot (0: it has none). version: of predawn itself.
+    """
+
+    config: Config
+    clock: Clock
+    metrics: Metrics
+    pipeline: Ranking
+    history: EventLog
+    refresher: Hints
+    cache: Invalidation
+    rankers: Mapping[str, RankerModel]
+    snapshots: Mapping[str, int]
+    version: str
