@@ -28,6 +28,7 @@ TYPES_LIMIT = 16
 USER_BYTES_LIMIT = 256
 """Longest string id in UTF-8: LMDB's keys end at 511 bytes."""
 
+_TOO_LONG = f"an id has at most {USER_BYTES_LIMIT} bytes"
 _COUNT_LIMIT = 2**32 - 1
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _HEAD = struct.Struct("<HH16I")
@@ -142,12 +143,14 @@ class RecordLayout:
     def check(self, events: Events) -> None:
         """BadRequest or UnknownName (naming the event) if `events` cannot be stored."""
         for index, user in enumerate(events.users):
-            _check_user(f"events[{index}].user", user)
+            if _too_long(user):
+                raise BadRequest(f"events[{index}].user", _TOO_LONG)
         foreign = np.flatnonzero(events.types >> np.uint16(len(self.types)))
         if len(foreign):
             raise BadRequest(f"events[{foreign[0]}].types", f"known: {', '.join(self.types)}")
         for index, (user, values) in enumerate(events.attributes):
-            _check_user(f"users[{index}].id", user)
+            if _too_long(user):
+                raise BadRequest(f"users[{index}].id", _TOO_LONG)
             for name in values:
                 if name not in self._attribute_at:
                     raise UnknownName(f"users[{index}].attributes", name, self.attributes)
@@ -182,9 +185,8 @@ class RecordLayout:
         )
 
 
-def _check_user(where: str, user: UserId) -> None:
+def _too_long(user: UserId) -> bool:
     # A character is at most 4 bytes of UTF-8: nearly every id is settled without encoding it.
-    if isinstance(user, str) and len(user) * 4 > USER_BYTES_LIMIT:
-        length = len(user.encode())
-        if length > USER_BYTES_LIMIT:
-            raise BadRequest(where, f"{length} bytes long; an id has at most {USER_BYTES_LIMIT}")
+    if isinstance(user, int) or len(user) * 4 <= USER_BYTES_LIMIT:
+        return False
+    return len(user.encode()) > USER_BYTES_LIMIT

@@ -21,7 +21,7 @@ from predawn.server.request import UserBatch, UserId
 
 _INTEGER, _STRING = b"\0", b"\1"
 _PAGE_BYTES = 4096
-_CHUNK = 1024
+_CHUNK = 256  # keys a read: short enough for the event loop
 _META = b"meta"
 _FOREIGN = "holds something else than a history of predawn; name an empty directory"
 
