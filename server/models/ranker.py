@@ -73,7 +73,7 @@ def fit_encoding(features: F32, bins: int) -> Encoding:
         if len(present):
             edges[column] = np.quantile(present, np.linspace(0, 1, bins + 1))
     low, width = edges[:, :-1], np.maximum(np.diff(edges, axis=1), np.float32(1e-3))
-    flat = Encoding(low, width, np.zeros_like(low)).encode(features).reshape(-1, *low.shape)
+    flat = Encoding(low, width, np.zeros_like(low)).encode(features).reshape(len(features), *low.shape)
     present_rows = np.maximum((features != 0).sum(axis=0), 1)[:, None]
     return Encoding(low, width, (flat.sum(axis=0) / present_rows).astype(np.float32))
 
