@@ -27,6 +27,7 @@ HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 CROSS = (
     CrossShape(1, 64, 16, 1, FULL),
     CrossShape(256, 128, 16, 2, FULL),
+    CrossShape(512, 100, 32, 2, BRAIN),
     CrossShape(512, 256, 64, 2, BRAIN),
     CrossShape(512, 512, 128, 3, BRAIN),
     CrossShape(4096, 512, 128, 3, BRAIN),
@@ -41,7 +42,7 @@ BAGS = (
     BagShape(256, 512, 128, 100_000, 20, HALF),
     BagShape(64, 8, 200, 50_000, 30, HALF, mean=True),
 )
-COUNTS = (1, 2, 15, 16, 17, 4096)  # counts that would each compile anew if they were specialised
+COUNTS = (1, 2, 15, 16, 17, 300)  # counts that would each compile anew if they were specialised
 
 
 @dataclass(frozen=True, slots=True)
