@@ -120,7 +120,8 @@ class History:
         events = self._with_times(events)
         self.layout.check(events)
         cost = _cost(events)
-        if self._buffered_events + cost > self._limits.buffer_events:
+        # An append alone always passes: refused, it would be refused for ever.
+        if self._buffered_events and self._buffered_events + cost > self._limits.buffer_events:
             reason = f"history.buffer_limit: {self._buffered_events} events wait to be written"
             raise Overloaded(reason, self._random.uniform(0.5, 1.5))
         future = asyncio.get_running_loop().create_future()

@@ -152,7 +152,7 @@ def test_a_full_buffer_refuses_and_empties_again(monkeypatch: pytest.MonkeyPatch
             acks.append(history.append(one(count=1)))
             commits.gate.set()
             assert await asyncio.gather(*acks) == [2, 1]
-            assert await history.append(one(count=3)) == 3
+            assert await history.append(one(count=4)) == 4
 
     asyncio.run(scenario())
 
