@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import uvloop
 from http_rig import GOOD, RANKERS, Rig, Script, StaticRanker, last_is_best, rig, run
 
 from predawn.server.http.rank import columns_of
@@ -228,7 +230,10 @@ class Waiting(Script):
         self.in_time.append(self.received.wait(10))
 
 
-def test_refreshes_are_scheduled_after_the_reply_is_on_its_way() -> None:
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_refreshes_are_scheduled_after_the_reply_is_on_its_way(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     script = Waiting()
     ready, done = threading.Event(), threading.Event()
     ports: list[int] = []
@@ -239,7 +244,11 @@ def test_refreshes_are_scheduled_after_the_reply_is_on_its_way() -> None:
             ready.set()
             await asyncio.to_thread(done.wait)
 
-    thread = threading.Thread(target=lambda: asyncio.run(server()))
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(server())
+
+    thread = threading.Thread(target=serve)
     thread.start()
     assert ready.wait(10)
 
