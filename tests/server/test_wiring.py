@@ -1,0 +1,174 @@
+"""The server as wired: what a configuration gives, and what it refuses to start with."""
+
+import asyncio
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from predawn.server.config import Config
+from predawn.server.errors import ConfigError
+from predawn.server.history import Events
+from predawn.server.http.services import Services
+from predawn.server.request import RankReply, RankRequest, Source
+from predawn.server.wiring import load_models, running
+
+
+def config(model: dict[str, Any] | None = None, **changes: Any) -> Config:
+    """One user model, two rankers over it."""
+    ranker = {"factory": "factories:sum_ranker", "user_models": ["sum"]}
+    settings: dict[str, Any] = {
+        "models": {"sum": {"factory": "factories:counting", **(model or {})}},
+        "rankers": {"ctr": ranker, "like": {**ranker, "task": "like"}},
+        "history": {"durability": "process"},
+    }
+    return Config(**{**settings, **changes})
+
+
+def request(services: Services, ranker: str, user: int | str = 7) -> RankRequest:
+    return RankRequest(
+        user=user,
+        item_hashes=np.array([3, 1, 2], dtype=np.uint64),
+        item_features=np.zeros((3, 0), dtype=np.float32),
+        ranker=ranker,
+        deadline_ns=services.clock.monotonic_ns() + 1_000_000_000,
+        top_k=0,
+    )
+
+
+async def rank(services: Services, ranker: str = "ctr", user: int | str = 7) -> RankReply:
+    asked = request(services, ranker, user)
+    reply = await services.pipeline.rank(asked)
+    services.pipeline.after_reply(asked, reply)
+    return reply
+
+
+async def refreshed(services: Services) -> None:
+    """Until the refresh that the request just made has scheduled has ended well."""
+    ended = asyncio.Event()
+    counted = services.metrics.refreshed
+
+    def count(model: str, outcome: str, users: int = 1) -> None:
+        counted(model, outcome, users)
+        if outcome == "ok":
+            ended.set()
+
+    with mock.patch.object(services.metrics, "refreshed", count):
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+def test_soap_serves_the_default_then_what_was_computed_behind_the_request() -> None:
+    async def main() -> None:
+        async with running(config()) as services:
+            first = await rank(services)
+            await refreshed(services)
+            second = await rank(services)
+            assert first.users["sum"].source is Source.DEFAULT
+            assert second.users["sum"].source is Source.DIRECT
+            assert second.users["sum"].row[1] == 1
+            assert list(second.order) == [0, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_two_rankers_share_one_inference_of_their_user_model() -> None:
+    async def main() -> None:
+        async with running(config()) as services:
+            await asyncio.gather(*(rank(services, name) for name in ("ctr", "like")))
+            await refreshed(services)
+            click, like = await rank(services, "ctr"), await rank(services, "like")
+            assert click.users["sum"].source is like.users["sum"].source is Source.DIRECT
+            assert np.allclose(click.scores, 2 * like.scores)
+            assert services.metrics.models["sum"].computed() == 1
+
+    asyncio.run(main())
+
+
+def test_integer_and_string_ids_are_different_users() -> None:
+    async def main() -> None:
+        async with running(config()) as services:
+            await rank(services, user=7)
+            await refreshed(services)
+            assert (await rank(services, user="7")).users["sum"].source is Source.DEFAULT
+            assert (await rank(services, user=7)).users["sum"].source is Source.DIRECT
+
+    asyncio.run(main())
+
+
+def test_events_reach_the_user_model() -> None:
+    events = Events(
+        users=[7, 7],
+        items=np.array([1, 2], dtype=np.uint64),
+        types=np.array([1, 2], dtype=np.uint16),
+        t_ms=np.array([-1, -1], dtype=np.int64),
+    )
+
+    async def main() -> None:
+        async with running(config({"mode": "realtime", "wait": "1s"})) as services:
+            assert await services.history.append(events) == 2
+            reply = await rank(services)
+            assert reply.users["sum"].source is Source.COMPUTED
+            assert reply.users["sum"].row[0] == 2
+
+    asyncio.run(main())
+
+
+def test_a_ranker_may_run_on_the_engines_thread() -> None:
+    ranker = {"factory": "factories:off_loop_ranker", "user_models": ["sum"]}
+
+    async def main() -> None:
+        async with running(config(rankers={"ctr": ranker})) as services:
+            assert list((await rank(services)).order) == [0, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_a_background_task_that_dies_ends_the_server_with_its_error() -> None:
+    async def main() -> None:
+        async with running(config()) as services:
+            services.metrics.models.pop("sum")  # the refresh of this request cannot be counted
+            services.refresher.hint(7)
+            await asyncio.sleep(5)
+            raise AssertionError("the server outlived its batcher")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        asyncio.run(main())
+    assert raised.group_contains(KeyError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({"model": {"factory": "factories:wrong_shape"}}, "models.sum", "expected float32 [1, 4]"),
+        ({"model": {"factory": "factories:countin"}}, "models.sum.factory", "mean 'counting'"),
+        ({"model": {"default": [1.0, 2.0]}}, "models.sum.default", "has 2 values, the model has 4"),
+        ({"model": {"default": "mean"}}, "models.sum.default", "needs a snapshot"),
+    ],
+)
+def test_a_model_that_cannot_serve_is_refused(
+    changes: dict[str, Any], field: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_models(config(**changes))
+    assert raised.value.field == field
+    assert reason in raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("ranker", "field", "reason"),
+    [
+        ({"task": "clik"}, "rankers.ctr.task", "did you mean 'click'?"),
+        ({"user_models": ["sum", "two"]}, "rankers.ctr", "got 8 user values, expected 4"),
+    ],
+)
+def test_a_ranker_that_does_not_fit_is_refused(
+    ranker: dict[str, Any], field: str, reason: str
+) -> None:
+    two = {name: {"factory": "factories:counting"} for name in ("sum", "two")}
+    given = {"factory": "factories:sum_ranker", "user_models": ["sum"], **ranker}
+    with pytest.raises(ConfigError) as raised:
+        load_models(config(models=two, rankers={"ctr": given}))
+    assert raised.value.field == field
+    assert reason in raised.value.reason
