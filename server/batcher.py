@@ -194,22 +194,27 @@ class Batcher:
             if lane > Lane.WAIT and not self._share.may_start(now_ns):
                 return []
             while taken := queue.take(now_ns):
-                batch = [entry for entry in taken if self._still_wanted(entry, now_ns)]
+                batch = [entry for entry in taken if self._belongs(entry, now_ns)]
                 if batch:
                     return batch
             if queue:  # held for company: nothing lower goes before it
                 return []
         return []
 
-    def _still_wanted(self, entry: Entry, now_ns: int) -> bool:
-        """False when the deadlines of all who waited have passed: not worth computing."""
+    def _belongs(self, entry: Entry, now_ns: int) -> bool:
+        """False for an entry that nobody waits for any more: it is dropped, or goes back to the
+        lane of those who are left."""
         late = entry.expire(now_ns)
         for caller in late:
             _fail(caller, DeadlineExceeded("the deadline passed in the queue"))
-        if entry.callers or (entry.background and not late):
-            return True
-        del self._entries[entry.model, entry.user]
-        return False
+        if not entry.callers and (late or not entry.background):
+            del self._entries[entry.model, entry.user]
+            return False
+        if entry.lane_wanted() > entry.lane:
+            entry.lane = entry.lane_wanted()
+            self._queues[entry.lane].append(entry)
+            return False
+        return True
 
     def _due_ns(self, now_ns: int) -> int | None:
         """When `_form` is to be asked again, if nothing happens before."""

@@ -75,7 +75,7 @@ def play(
 
 
 async def outcome(caller: Caller) -> Any:
-    """The first value of the served row's snapshot, or the error."""
+    """The user's number as served, or the error."""
     try:
         row, snapshot = await caller
     except Exception as error:
@@ -102,7 +102,7 @@ def test_the_same_id_as_integer_and_string_and_for_two_models_are_different_keys
     async def use(rig: Rig) -> None:
         callers = [rig.ask(7), rig.ask("7"), rig.ask(7, model="n")]
         rows = [await outcome(caller) for caller in callers]
-        assert rows == [7, user_number("7"), 7]
+        assert rows == [7, int(user_number("7")), 7]
 
     assert [(m, u) for m, u, _ in play(use).batches()] == [("m", (7, "7")), ("n", (7,))]
 

@@ -49,9 +49,10 @@ def steady(number: int, model: str, users: Sequence[UserId]) -> Step:
     return Step()
 
 
-def user_number(user: UserId) -> int:
-    """A small number per user; integers and strings of the same look differ."""
-    return user % 1000 if isinstance(user, int) else 1000 + zlib.crc32(user.encode()) % 1000
+def user_number(user: UserId) -> float:
+    """A small number per user: integers as they are (modulo 1000), strings above 1000 and with a
+    fraction that no half holds."""
+    return user % 1000 if isinstance(user, int) else 1000.3 + zlib.crc32(user.encode()) % 1000
 
 
 class ScriptedEngine:
@@ -60,11 +61,13 @@ class ScriptedEngine:
     def __init__(self, clock: Clock, script: Script = steady) -> None:
         self.calls: list[Call] = []
         self.script = script
+        self.on_call: Callable[[Call], None] = lambda call: None
         self._clock = clock
 
     async def embed(self, model: str, users: Sequence[UserId]) -> Computed:
         call = Call(len(self.calls), model, tuple(users), self._clock.monotonic_ns())
         self.calls.append(call)
+        self.on_call(call)
         step = self.script(call.number, model, users)
 
         await asyncio.sleep(step.latency_s)

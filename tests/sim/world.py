@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from sim.engine import DIM, Script, ScriptedEngine, steady
+from sim.engine import DIM, Call, Script, ScriptedEngine, steady
 
 from predawn.server.batcher import Batcher, BatcherLimits
+from predawn.server.batcher_queue import Caller
 from predawn.server.cache import TableSpec, UserCache
 from predawn.server.metrics import Metrics
 from predawn.server.pipeline import Pipeline
 from predawn.server.pipeline_rank import ServedRanker
 from predawn.server.policy import ModelPolicy
 from predawn.server.refresher import Refresher
-from predawn.server.request import F32, RankBatch, RankReply, RankRequest, UserId
+from predawn.server.request import F32, Lane, RankBatch, RankReply, RankRequest, UserId
 from predawn.server.simloop import LoopClock, SimLoop, simulate
 
 SEED = bytes(range(32))
@@ -55,10 +56,34 @@ class Setup:
     sweep_rows: int = 16
 
 
+class Watcher:
+    """What a checker is told, at the instant it happens."""
+
+    def submitted(self, model: str, user: UserId, lane: Lane, due_ns: int, caller: Caller) -> None:
+        """Somebody asked the batcher for an embedding, and was not refused."""
+
+    def called(self, call: Call) -> None:
+        """A batch begins on the engine."""
+
+    def landed(self, model: str, users: Sequence[UserId], served: F32, snapshot: int) -> None:
+        """Rows became readable."""
+
+
+class WatchedBatcher(Batcher):
+    """The real one, with its callers reported."""
+
+    watcher: Watcher
+
+    def submit(self, model: str, user: UserId, lane: Lane, deadline_ns: int) -> Caller:
+        caller = super().submit(model, user, lane, deadline_ns)
+        self.watcher.submitted(model, user, lane, deadline_ns, caller)
+        return caller
+
+
 class World:
     """See the module. `ask` is one request; the default row is [-1, -1]."""
 
-    def __init__(self, loop: SimLoop, setup: Setup) -> None:
+    def __init__(self, loop: SimLoop, setup: Setup, watcher: "Watcher | None" = None) -> None:
         names = tuple(setup.policies)
         rankers = setup.rankers or {"ctr": names}
         self.clock = LoopClock(loop, start_wall_ms=1_700_000_000_000)
@@ -66,14 +91,18 @@ class World:
         self.engine = ScriptedEngine(self.clock, setup.script)
         specs = [_spec(name, setup) for name in names]
         self.cache = UserCache(specs, self.clock, flush_delay_ms=5, flush_rows=64, seed=SEED)
-        self.batcher = Batcher(
+        self.watcher = watcher or Watcher()
+        self.faults: list[Exception] = []
+        self.engine.on_call = lambda call: self._tell(self.watcher.called, call)
+        self.batcher = WatchedBatcher(
             self.engine,
-            self.cache.land,
+            self._land,
             self.cache.flushed,
             self.clock,
             setup.limits,
             self.metrics,
         )
+        self.batcher.watcher = self.watcher
         self.cache.on_invalidate(self.batcher.invalidated)
         self.refresher = Refresher(
             self.batcher,
@@ -97,6 +126,18 @@ class World:
             self.metrics,
         )
         self.off_loop_s = 0.0
+
+    def _land(self, model: str, users: Sequence[UserId], raw: F32, snapshot: int) -> F32:
+        served = self.cache.land(model, users, raw, snapshot)
+        self._tell(self.watcher.landed, model, users, served, snapshot)
+        return served
+
+    def _tell(self, hook: Callable[..., None], *what: object) -> None:
+        """A watcher's complaint must not pass for a failure of the engine: it is kept."""
+        try:
+            hook(*what)
+        except Exception as fault:
+            self.faults.append(fault)
 
     async def _off_loop(self, ranker: object, batch: RankBatch) -> F32:
         await asyncio.sleep(self.off_loop_s)
@@ -138,6 +179,8 @@ class World:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert self.cache.check() == []
+            if self.faults:
+                raise self.faults[0]
 
 
 def play(setup: Setup, use: Callable[[World], Awaitable[None]], chaos: int | None = None) -> World:

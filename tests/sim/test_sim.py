@@ -1,0 +1,138 @@
+"""The whole server in virtual time, under hundreds of seeds: safety in each step, and liveness.
+
+Reproduce a failure with `pytest tests/sim -k "[SEED]"`.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+
+import pytest
+from sim.checkers import Checker
+from sim.engine import Step
+from sim.traffic import drive, one_request, random_setup
+from sim.world import Setup, World
+
+from predawn.server.batcher import Batcher, BatcherLimits
+from predawn.server.clock import Clock
+from predawn.server.pipeline_wait import computed
+from predawn.server.policy import Ages, Cell, Mode, ModelPolicy, decide_one
+from predawn.server.request import Lane, Source, UserId, UserRow
+from predawn.server.simloop import SimLoop, simulate
+
+SEEDS = 240
+
+
+def play(seed: int, setup: Setup, chaos: bool) -> World:
+    """One world under the checker's eyes."""
+    loop = SimLoop(seed if chaos else None)
+    checker = Checker(setup.policies, setup.limits)
+    world = World(loop, setup, checker)
+    checker.attach(world)
+
+    async def main() -> None:
+        async with world.running():
+            await drive(world, checker, random.Random(seed))
+            checker_done(world, checker, setup)
+
+    simulate(main(), loop)
+    return world
+
+
+def checker_done(world: World, checker: Checker, setup: Setup) -> None:
+    """A batch model with a short period is never at rest: only the others end empty."""
+    sweeping = any(policy.mode is Mode.BATCH for policy in setup.policies.values())
+    if not sweeping:
+        checker.at_the_end()
+    assert checker.requests > 50
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_every_request_is_answered_correctly_and_on_time(seed: int) -> None:
+    setup = random_setup(random.Random(seed))
+    play(seed, setup, chaos=seed % 2 == 1)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    def trace(seed: int) -> list[tuple[str, object, int]]:
+        world = play(seed, random_setup(random.Random(seed)), chaos=True)
+        return [(call.model, call.users, call.began_ns) for call in world.engine.calls]
+
+    assert trace(5) == trace(5)
+    assert trace(5) != trace(6)
+
+
+def test_an_engine_that_never_returns_leaves_every_request_answered_in_time() -> None:
+    policies = {
+        "waits": ModelPolicy(Mode.ERCACHE, Ages(0, 10**7), wait_ms=20),
+        "soap": ModelPolicy(Mode.SOAP, Ages(0, 10**7)),
+    }
+    setup = Setup(
+        policies,
+        script=lambda number, model, users: Step(latency_s=1e9 if number >= 8 else 0.001),
+        limits=BatcherLimits(hang_after_ms=100),
+    )
+    loop = SimLoop()
+    checker = Checker(setup.policies, setup.limits)
+    world = World(loop, setup, checker)
+    checker.attach(world)
+
+    async def main() -> None:
+        async with world.running():
+            for number in range(200):
+                await one_request(world, checker, number % 7, timeout_ms=50)
+                await asyncio.sleep(0.01)
+
+    simulate(main(), loop)
+    served = world.metrics.models["waits"].served
+    assert checker.requests == 200 and served[Source.FAILOVER] > 100
+    assert world.metrics.models["soap"].fallbacks == 0
+
+
+def ignore_age(mode: Mode, age_ms: int, ages: Ages) -> Cell:
+    return decide_one(mode, 0 if age_ms >= 0 else -1, ages)
+
+
+def forget_single_flight(self: Batcher, *key: object) -> object:
+    self._entries.clear()
+    return _entry(self, *key)  # type: ignore[arg-type]
+
+
+def patient(
+    batcher: Batcher, clock: Clock, user: UserId, due_ns: dict[str, int], rows: dict[str, UserRow]
+) -> Awaitable[None]:
+    later_ns = {model: due + 10**9 for model, due in due_ns.items()}
+    return computed(batcher, clock, user, later_ns, rows)
+
+
+_entry = Batcher._entry
+
+
+@pytest.mark.parametrize(
+    ("target", "broken"),
+    [
+        ("predawn.server.pipeline.decide_one", ignore_age),
+        ("predawn.server.pipeline.computed", patient),
+        ("predawn.server.batcher.Batcher._entry", forget_single_flight),
+        ("predawn.server.batcher.Batcher.invalidated", lambda *_: None),
+        ("predawn.server.batcher.ShareAccount.may_start", lambda *_: True),
+        ("predawn.server.batcher_queue.Entry.lane_wanted", lambda _: Lane.WAIT),
+        ("predawn.server.cache_table.compress", lambda rows, dtype: rows),
+    ],
+)
+def test_the_checker_notices_a_server_that_is_broken_on_purpose(
+    target: str, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, broken)
+    assert any(notices(seed) for seed in range(60)), f"nobody noticed that {target} is broken"
+
+
+def notices(seed: int) -> bool:
+    """A violation, in a request (in its task group) or reported by the checker."""
+    try:
+        play(seed, random_setup(random.Random(seed)), chaos=False)
+    except AssertionError:
+        return True
+    except ExceptionGroup as group:
+        return group.subgroup(AssertionError) is not None
+    return False
