@@ -52,8 +52,10 @@ else
 fi
 echo "predawn: installing into .venv (${requirements[*]}); the first time takes minutes"
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
-read_builders='import tomllib; f = open("pyproject.toml", "rb"); build = tomllib.load(f)["build-system"]'
-mapfile -t builders < <(.venv/bin/python -c "$read_builders; print(*build['requires'], sep='\n')")
+mapfile -t builders < <(.venv/bin/python -c '
+import pathlib, tomllib
+project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
+print(*project["build-system"]["requires"], sep="\n")')
 "${pip[@]}" "${builders[@]}" "${requirements[@]}"
 # Without isolation the compiler of the extensions stays the one that `make build` uses later.
 "${pip[@]}" --no-build-isolation -e '.[dev]'

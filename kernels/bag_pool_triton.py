@@ -82,7 +82,9 @@ def constants(width: int, tables: int, mean: bool) -> dict[str, object]:
     }
 
 
-@triton_op("predawn::bag_pool", mutates_args=())  # pyright: ignore[reportUntypedFunctionDecorator]
+@triton_op(  # pyright: ignore[reportUntypedFunctionDecorator]
+    "predawn::bag_pool", mutates_args=()
+)
 def bag_pool_triton(
     rows: Tensor, first_row: Tensor, ids: Tensor, offsets: Tensor, mean: bool
 ) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,9 @@ def constants(width: int, rank: int, layers: int, element_bytes: int) -> dict[st
     }
 
 
-@triton_op("predawn::cross_lowrank", mutates_args=())  # pyright: ignore[reportUntypedFunctionDecorator]
+@triton_op(  # pyright: ignore[reportUntypedFunctionDecorator]
+    "predawn::cross_lowrank", mutates_args=()
+)
 def cross_lowrank_triton(x0: Tensor, u: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """`cross_lowrank` by the kernel; arguments are checked there, widths fit `SETTINGS`."""
     x0 = x0.contiguous()

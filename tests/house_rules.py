@@ -32,12 +32,26 @@ BANNED_CALLS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 NEEDS_SEED = ("random.Random", "numpy.random.default_rng")
 
+# Who may import the extensions (import-linter cannot see into compiled modules).
+NATIVE_IMPORTERS = (
+    "server/cache",
+    "server/history",
+    "server/http/",
+    "server/metrics",
+    "server/models/",
+    "server/replay/",
+    "server/traces_data.py",
+    "bench/",
+    "csrc/",
+)
+
 BANNED_WORDS = {"manager", "helper", "helpers", "util", "utils", "base"}
 
 # Why a test may skip; a skip's reason begins with one of these.
 SKIP_REASONS = (
     "needs a CUDA device",
     "needs Triton",
+    "needs a sanitizer runtime",
     "needs the shared data",
 )
 
@@ -112,19 +126,40 @@ def banned_calls(path: str, text: str) -> list[str]:
 
 
 def sleep_polling(path: str, text: str) -> list[str]:
-    """asyncio.sleep in a loop: wait on an event, a future or a deadline (sleep(0) only yields)."""
+    """Loops that sleep until something is so: wait on an event, a future or a deadline.
+
+    A sleep in a loop is polling if it is of literal length (0 only yields) or if the loop awaits
+    nothing else; a period, a pause that a refusal named or a delay after an event are not.
+    """
     tree = ast.parse(text)
     known = _imported(tree)
-    sleeps = {
-        call.lineno
-        for loop in ast.walk(tree)
-        if isinstance(loop, ast.While | ast.For | ast.AsyncFor)
-        for call in ast.walk(loop)
-        if isinstance(call, ast.Call)
-        and _dotted(call.func, known) == "asyncio.sleep"
-        and not (isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
-    }
-    return [f"{path}:{line}: asyncio.sleep in a loop" for line in sorted(sleeps)]
+    broken: list[str] = []
+    for loop in ast.walk(tree):
+        if not isinstance(loop, ast.While | ast.For | ast.AsyncFor):
+            continue
+        awaited = [node.value for node in ast.walk(loop) if isinstance(node, ast.Await)]
+        calls = [node for node in awaited if isinstance(node, ast.Call)]
+        sleeps = [call for call in calls if _dotted(call.func, known) == "asyncio.sleep"]
+        literal = [c for c in sleeps if isinstance(c.args[0], ast.Constant) and c.args[0].value]
+        yields = [c for c in sleeps if isinstance(c.args[0], ast.Constant) and not c.args[0].value]
+        alone = sleeps if len(awaited) == len(sleeps) and not yields else []
+        broken += [f"{path}:{call.lineno}: asyncio.sleep in a loop" for call in literal or alone]
+    return broken
+
+
+def native_imports(path: str, text: str) -> list[str]:
+    """Imports of predawn.csrc outside `NATIVE_IMPORTERS`."""
+    if path.startswith(NATIVE_IMPORTERS):
+        return []
+    broken: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        package = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        names = [f"{package}{name.name}" for name in node.names]
+        native = [name for name in names if f"{name}.".startswith("predawn.csrc.")]
+        broken += [f"{path}:{node.lineno}: imports {name}" for name in native]
+    return broken
 
 
 def left_over_marks(path: str, text: str) -> list[str]:

@@ -45,6 +45,7 @@ WHOLE: list[tuple[Rule, dict[str, str]]] = [
     (rules.long_functions, _tree(".py", ".pyx", ".pxd", ".cpp", ".hpp", folders=ALL)),
     (rules.banned_calls, _tree(".py")),
     (rules.sleep_polling, _tree(".py")),
+    (rules.native_imports, _tree(".py")),
     (rules.left_over_marks, _tree(*TEXT, folders=ALL)),
     (rules.machine_paths, _tree(*TEXT, folders=ALL)),
     (rules.banned_names, _tree(*CODE, folders=ALL)),
@@ -102,6 +103,7 @@ def test_ci_runs_make_test() -> None:
     assert "set -euo pipefail" in run and run.rstrip().endswith("make test")
 
 
+ASYNC = "import asyncio\n"
 PLANTED: list[tuple[Rule, str, str, int]] = [
     (rules.too_long, "server/x.py", "\n" * 401, 1),
     (rules.too_long, "server/x.py", "\n" * 400, 0),
@@ -137,9 +139,26 @@ PLANTED: list[tuple[Rule, str, str, int]] = [
     (rules.banned_calls, "server/x.py", "import numpy as np\nnp.random.rand(3)", 1),
     (rules.banned_calls, "server/x.py", "import numpy as np\nnp.random.default_rng()", 1),
     (rules.banned_calls, "server/x.py", "import numpy as np\nnp.random.default_rng(1)", 0),
-    (rules.sleep_polling, "server/x.py", "import asyncio\nwhile 1:\n  await asyncio.sleep(1)", 1),
-    (rules.sleep_polling, "server/x.py", "import asyncio\nwhile 1:\n  await asyncio.sleep(0)", 0),
-    (rules.sleep_polling, "server/x.py", "import asyncio\nawait asyncio.sleep(1)", 0),
+    (rules.sleep_polling, "server/x.py", f"{ASYNC}while not x:\n  await asyncio.sleep(0.1)", 1),
+    (rules.sleep_polling, "server/x.py", f"{ASYNC}while not x:\n  await asyncio.sleep(step_s)", 1),
+    (
+        rules.sleep_polling,
+        "server/x.py",
+        f"{ASYNC}while 1:\n  await f()\n  await asyncio.sleep(9)",
+        1,
+    ),
+    (
+        rules.sleep_polling,
+        "server/x.py",
+        f"{ASYNC}while 1:\n  await f()\n  await asyncio.sleep(t)",
+        0,
+    ),
+    (rules.sleep_polling, "server/x.py", f"{ASYNC}while 1:\n  await asyncio.sleep(0)", 0),
+    (rules.sleep_polling, "server/x.py", f"{ASYNC}await asyncio.sleep(1)", 0),
+    (rules.native_imports, "server/pipeline.py", "from predawn.csrc._core import siphash", 1),
+    (rules.native_imports, "server/pipeline.py", "from predawn import csrc", 1),
+    (rules.native_imports, "server/pipeline.py", "import predawn.csrc._codec", 1),
+    (rules.native_imports, "server/cache_table.py", "from predawn.csrc import _core", 0),
     (rules.left_over_marks, "server/x.py", "# TO" + "DO later", 1),
     (rules.machine_paths, "docs/x.md", "see /wo" + "rk/main", 1),
     (rules.machine_paths, "docs/x.md", "see ~/work/main or server/work/x", 0),
