@@ -98,11 +98,21 @@ class StoreAndTwin(RuleBasedStateMachine):
             capacity=WAYS, dim=DIM, parts=PARTS, dtype=dtype, seed=seed
         )
 
+    @rule(ids=st.permutations(range(24)), step_ms=st.integers(0, 30))
+    def fill(self, ids: list[int], step_ms: int) -> None:
+        """Every way taken, by rows of different ages."""
+        for start in range(0, 24, 6):
+            self.put(ids[start : start + 6], 1, start)
+            self.now_ms += step_ms
+
     @rule(step_ms=st.integers(-20, 200))
     def move_clock(self, step_ms: int) -> None:
         self.now_ms += step_ms
 
     @rule(ids=KEYS, origin=st.integers(0, 255), snapshot=st.integers(0, 2**32 - 1))
+    def put_some(self, ids: list[int], origin: int, snapshot: int) -> None:
+        self.put(ids, origin, snapshot)
+
     def put(self, ids: list[int], origin: int, snapshot: int) -> None:
         rows = np.empty((len(ids), DIM * PARTS), np.float32)
         for row, key in zip(rows, ids, strict=True):
@@ -112,7 +122,7 @@ class StoreAndTwin(RuleBasedStateMachine):
         written = self.store.put_many(keys_of(ids), rows, self.now_ms, snapshot, origin)
         assert written == len(ids)
 
-    @rule(ids=KEYS, max_age_ms=st.integers(0, 300), whole=st.booleans(), snapshots=st.booleans())
+    @rule(ids=KEYS, max_age_ms=st.integers(0, 60), whole=st.booleans(), snapshots=st.booleans())
     def get(self, ids: list[int], max_age_ms: int, whole: bool, snapshots: bool) -> None:
         width = DIM * PARTS if whole else DIM
         out = np.full((len(ids), width), -7, np.float32)
