@@ -1,8 +1,7 @@
-"""Bodies for the codec's tests: strategies of valid ones, and seeded ways to damage them."""
+"""Bodies for the codec's tests: strategies of valid ones."""
 
 import json
-import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -85,60 +84,6 @@ def written(document: Any, style: int) -> bytes:
         indent=1 if style & 2 else None,
         separators=None if style & 2 else (",", ":"),
     ).encode()
-
-
-_TOKENS = (
-    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"-", b"0", b"1e5", b"1e999", b"1.5", b"null",
-    b"true", b"NaN", b"\\u0000", b"\\ud800", b"\xff", b"\xc3\xa9", b" ", b"\n", b'"id"', b'"user"',
-    b'"items":', b'{"id":', b"18446744073709551615", b"18446744073709551616", b"-0", b"00", b"\x00",
-)  # fmt: skip
-
-
-def _flip(body: bytearray, rng: random.Random) -> None:
-    body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
-
-
-def _cut(body: bytearray, rng: random.Random) -> None:
-    del body[rng.randrange(len(body)) :]
-
-
-def _remove(body: bytearray, rng: random.Random) -> None:
-    start = rng.randrange(len(body))
-    del body[start : start + rng.randrange(1, 8)]
-
-
-def _repeat(body: bytearray, rng: random.Random) -> None:
-    start = rng.randrange(len(body))
-    body[start:start] = body[start : start + rng.randrange(1, 30)]
-
-
-def _insert(body: bytearray, rng: random.Random) -> None:
-    start = rng.randrange(len(body) + 1)
-    body[start:start] = rng.choice(_TOKENS)
-
-
-def _replace(body: bytearray, rng: random.Random) -> None:
-    start = rng.randrange(len(body))
-    body[start : start + rng.randrange(1, 6)] = rng.choice(_TOKENS)
-
-
-_DAMAGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
-    _flip, _cut, _remove, _repeat, _insert, _replace,
-)  # fmt: skip
-
-
-def damaged(bodies: list[bytes], count: int, seed: int) -> Iterator[bytes]:
-    """`count` bodies with one to three damages each; now and then two halves are spliced."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        body = bytearray(rng.choice(bodies))
-        if rng.random() < 0.1:
-            other = rng.choice(bodies)
-            body[rng.randrange(len(body)) :] = other[rng.randrange(len(other)) :]
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            if body:
-                rng.choice(_DAMAGES)(body, rng)
-        yield bytes(body)
 
 
 def resident_bytes() -> int:

@@ -5,10 +5,11 @@ from typing import Any
 
 import codec_twin
 import pytest
-from codec_cases import FEATURES, damaged, rank_documents, resident_bytes, written
+from codec_cases import FEATURES, rank_documents, resident_bytes, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from predawn.bench.fuzz_bodies import damaged
 from predawn.csrc import _codec, _core
 
 LIMIT = 12
