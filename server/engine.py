@@ -137,6 +137,8 @@ class ThreadEngine:
                 result: Computed | F32 | Exception = job.run()
             except Exception as error:
                 result = error
+            except BaseException as error:  # a model that calls sys.exit must not end the thread
+                result = RuntimeError(repr(error))
             took_ns = self._clock.monotonic_ns() - began_ns
             self._busy_since_ns = 0
             self._return(job, result, took_ns)

@@ -16,10 +16,10 @@ from predawn.server.request import I64, Lane, Source
 STAGES = ("lookup", "wait", "rank")
 """Parts of a request's time that the pipeline measures; others may be added by `stage`."""
 
-INFERENCE_OUTCOMES = ("ok", "failed", "invalid")
+INFERENCE_OUTCOMES: tuple[str, ...] = ("ok", "failed", "invalid")
 """Per user: computed; the whole batch failed; the row was not finite."""
 
-REFRESH_OUTCOMES = ("ok", "failed", "shed", "coalesced")
+REFRESH_OUTCOMES: tuple[str, ...] = ("ok", "failed", "shed", "coalesced")
 """Per scheduled refresh: done; failed; refused by a full queue or a hung engine; already due."""
 
 Gauge = Callable[[], Mapping[str, int]]

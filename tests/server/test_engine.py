@@ -197,6 +197,20 @@ def test_an_error_of_a_ranker_reaches_the_caller() -> None:
     with_engine(use)
 
 
+def test_a_model_that_exits_does_not_end_the_engine() -> None:
+    def embed(batch: UserBatch) -> F32:
+        if batch.users[0] == 1:
+            raise SystemExit(3)
+        return doubled(batch)
+
+    async def use(engine: ThreadEngine) -> None:
+        with pytest.raises(RuntimeError, match=r"SystemExit\(3\)"):
+            await engine.embed("m", [1])
+        assert (await engine.embed("m", [2])).rows.tolist() == [[4, 4]]
+
+    with_engine(use, embed)
+
+
 def test_a_hung_model_blocks_neither_the_loop_nor_close() -> None:
     gate = Gate()
 
