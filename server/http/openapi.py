@@ -43,8 +43,8 @@ def document(config: Config, version: str) -> dict[str, Any]:
                 "retry_after": {"schema": {"type": "integer"}, "description": "Seconds to wait."},
                 "timing": {
                     "schema": {"type": "string"},
-                    "description": "recv=..;decode=..;lookup=..;wait=..;rank=..;encode=..;"
-                    "send=..: stages in ns; the ends on the server's monotonic clock.",
+                    "description": "recv_ns=..,decode=..,lookup=..,wait=..,rank=..,encode=..,"
+                    "send_ns=..: stages in ns; the ends on the server's monotonic clock.",
                 },
             },
             "responses": {code: _error(code, text) for code, text in _ERRORS.items()},

@@ -21,8 +21,8 @@ from predawn.server.models.contract import RankerModel
 from predawn.server.request import F32, RankReply, RankRequest, UserRow
 
 TIMING_HEADER = "x-predawn-timing"
-"""Sent as "1" in a request, it asks for a reply header of the same name: "recv=..;decode=..;
-lookup=..;wait=..;rank=..;encode=..;send=..", the first and last as points on the server's
+"""Sent as "1" in a request, it asks for a reply header of the same name: "recv_ns=..,decode=..,
+lookup=..,wait=..,rank=..,encode=..,send_ns=..", the first and last as points on the server's
 monotonic clock, the stages between as durations, all in nanoseconds."""
 
 
@@ -69,13 +69,13 @@ class RankRoute:
         headers = HEADERS
         if call.request.headers.get(TIMING_HEADER) == "1":
             stages = {
-                "recv": call.arrived_ns,
+                "recv_ns": call.arrived_ns,
                 "decode": decoded_ns - call.arrived_ns,
                 **reply.stages_ns,
                 "encode": sent_ns - ranked_ns,
-                "send": sent_ns,
+                "send_ns": sent_ns,
             }
-            timing = ";".join(f"{stage}={ns}" for stage, ns in stages.items())
+            timing = ",".join(f"{stage}={ns}" for stage, ns in stages.items())
             headers = {**HEADERS, TIMING_HEADER: timing}
         return web.Response(body=encoded, content_type="application/json", headers=headers)
 

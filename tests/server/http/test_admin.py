@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from http_rig import Rig, run
 
+from predawn.server.cache import UserCache
 from predawn.server.request import UserId
 
 BAD_USERS = [
@@ -54,12 +55,17 @@ def test_hints_reach_the_refresher_once_a_user() -> None:
     run(test)
 
 
+def store(it: Rig) -> UserCache:
+    assert isinstance(it.services.cache, UserCache)
+    return it.services.cache
+
+
 def land(it: Rig, model: str, users: list[UserId]) -> None:
-    it.services.cache.land(model, users, np.ones((len(users), 2), np.float32), 1)  # type: ignore[attr-defined]
+    store(it).land(model, users, np.ones((len(users), 2), np.float32), 1)
 
 
 def present(it: Rig, model: str, users: list[UserId]) -> list[bool]:
-    reading = it.services.cache.read(model, users, 60_000)  # type: ignore[attr-defined]
+    reading = store(it).read(model, users, 60_000)
     return [bool(age >= 0) for age in reading.ages_ms]
 
 
