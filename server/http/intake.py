@@ -52,8 +52,11 @@ async def read_body(request: web.BaseRequest, http: HttpConfig) -> bytes:
     size = request.content_length
     if size is not None and size > http.body_limit:
         raise Refused(413, f"{size} bytes; at most {http.body_limit} (http.body_limit)")
-    if request.content.is_eof():  # all there: no timer needed
-        return await request.read()
+    if request.content.is_eof():  # all there: no need to wait, nor for a timer
+        body = request.content.read_nowait()
+        if len(body) > http.body_limit:  # it was compressed, or in chunks
+            raise Refused(413, f"{len(body)} bytes; at most {http.body_limit} (http.body_limit)")
+        return body
     try:
         async with asyncio.timeout(http.timeout_limit / 1000):
             return await request.read()

@@ -18,12 +18,15 @@ from predawn.server.http.errors import HEADERS
 from predawn.server.http.intake import Call, read_body, timeout_ns
 from predawn.server.http.services import Services
 from predawn.server.models.contract import RankerModel
-from predawn.server.request import F32, RankReply, RankRequest, UserRow
+from predawn.server.request import F32, RankReply, RankRequest, Source, UserRow
 
 TIMING_HEADER = "x-predawn-timing"
 """Sent as "1" in a request, it asks for a reply header of the same name: "recv_ns=..,decode=..,
 lookup=..,wait=..,rank=..,encode=..,send_ns=..", the first and last as points on the server's
 monotonic clock, the stages between as durations, all in nanoseconds."""
+
+
+_LABELS = tuple(source.label for source in Source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,9 @@ class RankRoute:
     def _own_features(self, ranker: str, columns: Columns, features: F32) -> F32:
         if columns.own is None:
             return features
-        strange = np.argwhere(features[:, columns.others])
-        if len(strange):
-            item, other = strange[0]
+        others = features[:, columns.others]
+        if others.any():
+            item, other = np.argwhere(others)[0]
             name = self._features[columns.others[other]]
             reason = f"ranker {ranker!r} does not take this feature"
             raise BadRequest(f"items[{item}].features.{name}", reason)
@@ -127,7 +130,7 @@ def reply_tail(request: RankRequest, reply: RankReply, took_us: int) -> bytes:
     tail: dict[str, object] = {
         "sources": {
             "user": {
-                name: {"source": row.source.label, "age_ms": age_of(row)}
+                name: {"source": _LABELS[row.source], "age_ms": age_of(row)}
                 for name, row in reply.users.items()
             },
             "pairs": {},
