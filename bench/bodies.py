@@ -5,10 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
+_CATALOGUE = 10_000_000
+
 
 def rank_body(n: int, user: int | str = 123_456, ranker: str = "main", seed: int = 7) -> bytes:
     """A /v1/rank body of n integer items, all of which come back ranked."""
-    items = np.random.default_rng(seed).permutation(10_000_000)[:n].tolist()
+    rng = np.random.default_rng(seed)
+    stride = _CATALOGUE // n  # one item of each stride: all different
+    items = (rng.integers(0, stride, n) + stride * rng.permutation(n)).tolist()
     return orjson.dumps({"user": user, "items": items, "ranker": ranker, "top_k": n})
 
 

@@ -26,12 +26,14 @@ HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 
 CROSS = (
     CrossShape(1, 64, 16, 1, FULL),
+    CrossShape(256, 112, 16, 1, FULL, apart=True),
     CrossShape(256, 128, 16, 2, FULL),
     CrossShape(512, 100, 32, 2, BRAIN),
     CrossShape(512, 256, 64, 2, BRAIN),
     CrossShape(512, 512, 128, 3, BRAIN),
     CrossShape(4096, 512, 128, 3, BRAIN),
     CrossShape(32768, 512, 128, 3, BRAIN),
+    CrossShape(32768, 512, 128, 1, BRAIN, apart=True),
     CrossShape(32768, 500, 100, 3, HALF),
 )
 BAGS = (

@@ -36,13 +36,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CrossShape:
-    """`cross_lowrank`: R rows of d, L layers of rank r."""
+    """`cross_lowrank`: R rows of d, L layers of rank r; `apart`: x is not x0 at first."""
 
     rows: int
     width: int
     rank: int
     layers: int
     dtype: torch.dtype = torch.float32
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +63,29 @@ def cross_case(shape: CrossShape, device: str, seed: int = 0) -> Case:
     """Inputs of unit size, weights such that every layer about doubles the variance at most."""
     r, d, k, layers = shape.rows, shape.width, shape.rank, shape.layers
     dice = torch.Generator(device=device).manual_seed(seed)
-    sizes = (
-        ((r, d), 1.0),
-        ((layers, d, k), k**-0.5),
-        ((layers, d, k), d**-0.5),
-        ((layers, d), 0.1),
-    )
-    inputs = [
-        (torch.randn(size, generator=dice, device=device) * scale).to(shape.dtype)
-        for size, scale in sizes
-    ]
+
+    def draw(scale: float, *size: int) -> Tensor:
+        return (torch.randn(size, generator=dice, device=device) * scale).to(shape.dtype)
+
+    x0, up, down = draw(1, r, d), draw(k**-0.5, layers, d, k), draw(d**-0.5, layers, d, k)
+    bias = draw(0.1, layers, d)
+    x = draw(1, r, d) if shape.apart else None
 
     def plain() -> Tensor:
-        return cross_lowrank_reference(*inputs)
+        return cross_lowrank_reference(x0, up, down, bias, x)
 
-    moved = 2 * r * d + layers * d * (2 * k + 1)
+    def truth() -> Tensor:
+        wide = [tensor.double() for tensor in (x0, up, down, bias, x0 if x is None else x)]
+        return cross_lowrank_reference(*wide)
+
+    moved = (3 if shape.apart else 2) * r * d + layers * d * (2 * k + 1)
     return Case(
-        name=f"cross_lowrank {_short(shape.dtype)} R{r} d{d} r{k} L{layers}",
-        kernel=lambda: cross_lowrank_triton(*inputs),
+        name=f"cross_lowrank {_short(shape.dtype)} R{r} d{d} r{k} L{layers}{' x' * shape.apart}",
+        kernel=lambda: cross_lowrank_triton(x0, up, down, bias, x),
         plain=plain,
-        truth=lambda: cross_lowrank_reference(*(tensor.double() for tensor in inputs)),
+        truth=truth,
         peers={"eager": plain},
-        bytes=moved * inputs[0].element_size(),
+        bytes=moved * x0.element_size(),
         flop=4 * r * d * k * layers,
         tolerance=TOLERANCE[shape.dtype],
     )

@@ -39,6 +39,24 @@ def bare_settings(
     }
 
 
+def reference_settings(
+    folder: Path,
+    port: int,
+    snapshot: Path,
+    model: Mapping[str, object],
+    rankers: Sequence[str] = ("main",),
+) -> Settings:
+    """A server with the models in `snapshot`, read by `rankers`; model: settings such as mode."""
+    trained = {"snapshot": str(snapshot)}
+    return {
+        "http": {"port": port},
+        "store": {"capacity": 100_000},
+        "history": {"path": str(folder / "history")},
+        "models": {"sum": {**trained, **model}},
+        "rankers": {name: {**trained, "user_models": ["sum"]} for name in rankers},
+    }
+
+
 def toml(settings: Settings, prefix: str = "") -> str:
     """The settings as TOML: plain values first, then a table per nested dict."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, dict)}
@@ -108,11 +126,16 @@ def _timed(child: Child, sends: Iterator[Send], recorder: Recorder, connections:
     return Drive(recorder, totals, machine.cpu_ns(child.pid) - before, wall_s)
 
 
-def drive_sends(port: int, sends: Iterator[Send], sink: Sink, connections: int = 64) -> Totals:
+def drive_sends(
+    port: int,
+    sends: Iterator[Send],
+    sink: Sink,
+    connections: int = 64,
+    host: str = "127.0.0.1",
+) -> Totals:
     """Runs an open-loop load on an event loop of its own."""
 
     async def run() -> Totals:
-        clock = SystemClock()
-        return await OpenLoop("127.0.0.1", port, sends, sink, clock, connections).run()
+        return await OpenLoop(host, port, sends, sink, SystemClock(), connections).run()
 
     return uvloop.run(run())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from predawn.bench import codec, harness, limits, machine, store
+from predawn.bench import codec, faults, harness, limits, machine, serve, store
 from predawn.bench.harness import Effort, Row, Stamp
 from predawn.server.errors import UnknownName
 
@@ -18,6 +18,8 @@ SUITES: dict[str, Suite] = {
     "limits": limits.run,
     "codec": codec.run,
     "store": store.run,
+    "serve": serve.run,
+    "faults": faults.run,
 }
 
 

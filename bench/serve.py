@@ -1,0 +1,224 @@
+"""The server on the wire: CPU per request and latency against the least that Python can do.
+
+Peers answer the same requests with a reply of the same size and decide nothing: a bare
+asyncio.Protocol (the limit) and aiohttp, both on uvloop. Server and client have a core each where
+there are two. Rounds of all servers are interleaved; p99 is the median of the rounds' p99.
+"""
+
+import tempfile
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from predawn.bench import load, machine, rig
+from predawn.bench.bodies import rank_body
+from predawn.bench.child import Child, free_port
+from predawn.bench.harness import BenchError, Effort, Row, Stamp
+from predawn.bench.prepare import SMALL, prepare
+from predawn.server.request import I64
+
+_ECHOES = ("protocol", "aiohttp")
+_WARM_TURNS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes of the suite. rate: per second, open loop, uniform; slice_s: one server's turn."""
+
+    rate: float
+    slice_s: float
+    rounds: int
+    users: int
+    items: tuple[int, ...]
+
+    def at_ns(self) -> I64:
+        """Intended times of one turn."""
+        return load.uniform(self.rate, max(1, round(self.rate * self.slice_s)))
+
+
+FULL = Plan(rate=1500, slice_s=2.0, rounds=5, users=512, items=(8, 100))
+SMOKE = Plan(rate=200, slice_s=0.25, rounds=1, users=16, items=(8,))
+
+
+def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
+    """CPU and latency per request, p99 by mode, inferences shared by two rankers."""
+    plan = SMOKE if smoke else FULL
+    with tempfile.TemporaryDirectory(prefix="predawn-") as folder:
+        return [
+            *_against_echoes(mark, plan, Path(folder)),
+            *_by_mode(mark, plan, Path(folder)),
+            *_shared(mark, plan, Path(folder)),
+        ]
+
+
+def _messages(users: Iterable[int], items: int, ranker: str = "main") -> list[bytes]:
+    return [load.http_message("/v1/rank", rank_body(items, u, ranker)) for u in users]
+
+
+def warm(child: Child, messages: Sequence[bytes]) -> None:
+    """Sends `messages` until every one is served `direct`; BenchError when that never happens."""
+    at_ns = load.uniform(500, len(messages))
+    sources: dict[str, int] = {}
+    for _ in range(_WARM_TURNS):
+        sources = dict(rig.drive(child, messages, at_ns).recorder.sources)
+        if set(sources) == {"direct"}:
+            return
+    raise BenchError(f"serve: still not all direct after {_WARM_TURNS} turns: {sources}")
+
+
+@contextmanager
+def _echo(kind: str, size: int, folder: Path) -> Generator[Child, None, None]:
+    port = free_port()
+    arguments = ["-m", "predawn.bench.echo", kind, str(port), str(size)]
+    with Child(arguments, port, folder / f"{kind}.log") as child:
+        child.wait_ready("/", 30)
+        yield child
+
+
+def _against_echoes(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
+    rows: list[Row] = []
+    for items in plan.items:
+        messages = _messages(range(plan.users), items)
+        with rig.bare(folder / f"direct{items}") as own:
+            warm(own, messages)
+            body = rank_body(items, user=0)
+            size = len(own.request("POST", "/v1/rank", body)[1])
+            with _echo("protocol", size, folder) as least, _echo("aiohttp", size, folder) as usual:
+                servers = {"predawn": own, "protocol": least, "aiohttp": usual}
+                drives = _interleaved(servers, messages, plan)
+        rows += _echo_rows(mark, f"rank {items} items, all direct", drives)
+    return rows
+
+
+def _interleaved(
+    servers: dict[str, Child], messages: Sequence[bytes], plan: Plan
+) -> dict[str, list[rig.Drive]]:
+    """Rounds of each server, taking turns; pinned apart from the client."""
+    drives: dict[str, list[rig.Drive]] = {name: [] for name in servers}
+    with _apart(list(servers.values())):
+        for _ in range(plan.rounds):
+            for name, child in servers.items():
+                drives[name].append(_clean(name, rig.drive(child, messages, plan.at_ns())))
+    return drives
+
+
+def _clean(name: str, drive: rig.Drive) -> rig.Drive:
+    errors = drive.recorder.errors()
+    if errors:
+        raise BenchError(f"serve: {name} answered with errors (status: count): {errors}")
+    return drive
+
+
+@contextmanager
+def _apart(children: Sequence[Child]) -> Generator[None, None, None]:
+    """Servers on the first core, this process on the last, while there are two."""
+    cores = machine.cores()
+    if len(cores) < 2:
+        yield
+        return
+    for child in children:
+        machine.pin(child.pid, cores[0])
+    machine.pin(0, cores[-1])
+    try:
+        yield
+    finally:
+        machine.unpin(0, cores)
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
+
+
+def _count(drives: Sequence[rig.Drive]) -> int:
+    return sum(drive.totals.answered for drive in drives)
+
+
+def _echo_rows(mark: Stamp, case: str, drives: dict[str, list[rig.Drive]]) -> list[Row]:
+    own = drives["predawn"]
+    cpu = {name: _median(d.cpu_us_per_request for d in found) for name, found in drives.items()}
+    rows = [
+        mark.row(
+            case,
+            "cpu_per_request",
+            cpu["predawn"],
+            "us",
+            limit=cpu["protocol"],
+            peer=peer,
+            ratio=cpu["predawn"] / cpu[peer],
+            n=_count(own),
+        )
+        for peer in _ECHOES
+    ]
+    rows += [mark.row(case, f"cpu_per_request_{p}", cpu[p], "us", n=_count(own)) for p in _ECHOES]
+    for metric, q in (("p50", 0.5), ("p99", 0.99)):
+        rows += _latency_rows(mark, case, metric, q, drives, "predawn", _ECHOES)
+    return rows
+
+
+def _latency_rows(
+    mark: Stamp,
+    case: str,
+    metric: str,
+    q: float,
+    drives: dict[str, list[rig.Drive]],
+    own: str,
+    peers: Sequence[str],
+) -> list[Row]:
+    value = {name: _median(d.recorder.quantile_ms(q) for d in ds) for name, ds in drives.items()}
+    n = _count(drives[own])
+    return [
+        mark.row(case, metric, value[own], "ms", peer=peer, ratio=value[own] / value[peer], n=n)
+        for peer in peers
+    ]
+
+
+def _by_mode(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
+    """soap, which recomputes behind requests, against frozen, which computes nothing."""
+    messages = _messages(range(plan.users), plan.items[-1])
+    at_ns = load.poisson(plan.rate / 5, max(1, round(plan.rate / 5 * plan.slice_s * 2)), seed=4)
+    drives: dict[str, list[rig.Drive]] = {"soap": [], "frozen": []}
+    snapshot = prepare(SMALL, folder / "models", lambda stage, share: None).snapshot
+    with (
+        _reference(folder / "soap", snapshot, mode="soap", direct_ttl="500ms") as soap,
+        _reference(folder / "frozen", snapshot, mode="frozen") as frozen,
+    ):
+        servers = {"soap": soap, "frozen": frozen}
+        for child in servers.values():
+            rig.drive(child, messages, at_ns)  # warm-up
+        for _ in range(plan.rounds):
+            for name, child in servers.items():
+                drives[name].append(_clean(name, rig.drive(child, messages, at_ns)))
+        computed = rig.metrics(soap).total("predawn_inferences_total")
+    case = "soap against frozen, reference models"
+    rows = [
+        row
+        for metric, q in (("p50", 0.5), ("p99", 0.99))
+        for row in _latency_rows(mark, case, metric, q, drives, "soap", ["frozen"])
+    ]
+    return [*rows, mark.row(case, "inferences_behind", computed, "users", n=_count(drives["soap"]))]
+
+
+def _reference(folder: Path, snapshot: Path, **model: object) -> AbstractContextManager[Child]:
+    return rig.running(rig.reference_settings(folder, free_port(), snapshot, model), folder)
+
+
+def _shared(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
+    """Two rankers over one user model: every user is computed once, not twice."""
+    settings = rig.bare_settings(folder / "shared", free_port())
+    settings["rankers"]["second"] = dict(settings["rankers"]["main"])
+    users = range(plan.users)
+    messages = [
+        message
+        for user in users
+        for ranker in ("main", "second")
+        for message in _messages([user], plan.items[0], ranker)
+    ]
+    with rig.running(settings, folder / "shared") as child:
+        warm(child, messages)
+        computed = rig.metrics(child).total("predawn_inferences_total")
+    ratio = computed / len(users)
+    case = "two rankers over one user model"
+    return [mark.row(case, "inferences_per_user", ratio, "inferences", limit=1.0, n=len(messages))]
