@@ -17,14 +17,15 @@ import pytest
 SHARED_BYTES_MAX = 232_448
 REGISTERS_MAX = 255
 
-CROSS = [  # element, width, rank
-    ("bf16", 512, 128),
-    ("fp16", 400, 100),
-    ("bf16", 256, 64),
-    ("bf16", 128, 16),
-    ("fp16", 16, 8),
-    ("fp32", 128, 16),
-    ("fp32", 64, 16),
+CROSS = [  # element, width, rank, x starts as x0
+    ("bf16", 512, 128, True),
+    ("bf16", 512, 128, False),
+    ("fp16", 400, 100, True),
+    ("bf16", 256, 64, False),
+    ("bf16", 128, 16, False),
+    ("fp16", 16, 8, True),
+    ("fp32", 128, 16, False),
+    ("fp32", 64, 16, True),
 ]
 BAGS = [("fp32", 16), ("fp16", 64), ("fp16", 128), ("fp16", 200)]  # element, width
 
@@ -47,10 +48,11 @@ def compile_all() -> list[dict[str, object]]:
 
     bytes_of = {"bf16": 2, "fp16": 2, "fp32": 4}
     built: list[dict[str, object]] = []
-    for element, width, rank in CROSS:
-        fixed = cross_lowrank_triton.constants(width, rank, 3, bytes_of[element])
+    for element, width, rank, same in CROSS:
+        fixed = cross_lowrank_triton.constants(width, rank, 3, bytes_of[element], same)
         kernel = cross_lowrank_triton.cross_lowrank_kernel
-        types = dict.fromkeys(("x0_ptr", "u_ptr", "v_ptr", "bias_ptr", "out_ptr"), f"*{element}")
+        pointers = [name for name in kernel.arg_names if name.endswith("_ptr")]
+        types = dict.fromkeys(pointers, f"*{element}")
         built.append(_compile(f"cross {element} {width}", kernel, types | {"rows": "i64"}, fixed))
     for element, width in BAGS:
         fixed = bag_pool_triton.constants(width, 16, True)

@@ -27,6 +27,14 @@ def test_reference_is_the_formula_of_every_row() -> None:
         assert row == pytest.approx(x, rel=1e-12)
 
 
+def test_x_of_its_own_is_where_the_layers_start() -> None:
+    x0, u, v, bias = _inputs()
+    x = x0.flip(0)
+    once = x0 * (x @ v[0] @ u[0].t() + bias[0]) + x
+    assert torch.allclose(cross_lowrank(x0, u[:1], v[:1], bias[:1], x), once)
+    assert torch.equal(cross_lowrank(x0, u, v, bias, x0), cross_lowrank(x0, u, v, bias))
+
+
 def test_no_layers_leave_rows_as_they_are() -> None:
     x0, u, v, bias = _inputs()
     assert torch.equal(cross_lowrank(x0, u[:0], v[:0], bias[:0]), x0)
@@ -37,11 +45,11 @@ def test_gradients_flow_through_the_public_function() -> None:
     assert torch.autograd.gradcheck(cross_lowrank, inputs)
 
 
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(5))
 def test_wrong_shape_is_refused(at: int) -> None:
-    inputs = list(_inputs())
+    inputs = [*_inputs(), _inputs()[0]]
     inputs[at] = inputs[at][..., :-1]
-    with pytest.raises(ValueError, match=r"needs x0 \[R, d\], u and v \[L, d, r\]"):
+    with pytest.raises(ValueError, match=r"needs x0 and x \[R, d\], u and v \[L, d, r\]"):
         cross_lowrank(*inputs)
 
 

@@ -23,6 +23,8 @@ SHAPES = [
     CrossShape(3, 512, 128, 3, HALF),
     CrossShape(70, 130, 20, 2, BRAIN),
     CrossShape(5, 257, 100, 3, BRAIN),
+    CrossShape(20, 112, 16, 1, FULL, apart=True),
+    CrossShape(37, 70, 9, 2, HALF, apart=True),
 ]
 
 
@@ -46,40 +48,40 @@ def test_kernel_is_as_exact_as_torch(shape: CrossShape) -> None:
 def test_kernel_is_right_at_any_small_shape(rows: int, width: int, rank: int) -> None:
     x0, u, v, bias = _inputs(CrossShape(rows, width, rank, 2))
     exact = cross_lowrank_reference(*(t.double() for t in (x0, u, v, bias)))
-    out = cross_lowrank_triton(x0, u, v, bias).double()
+    out = cross_lowrank_triton(x0, u, v, bias, None).double()
     assert float((out - exact).norm()) <= 2e-6 * float(exact.norm())
 
 
 def test_rows_do_not_depend_on_their_neighbours() -> None:
     x0, u, v, bias = _inputs(CrossShape(70, 48, 20, 2), unit=1.0)
-    whole = cross_lowrank_triton(x0, u, v, bias)
-    parts = [cross_lowrank_triton(part, u, v, bias) for part in x0.split([1, 40, 29])]
+    whole = cross_lowrank_triton(x0, u, v, bias, None)
+    parts = [cross_lowrank_triton(part, u, v, bias, None) for part in x0.split([1, 40, 29])]
     assert torch.equal(torch.cat(parts), whole)
     order = torch.randperm(70, generator=torch.Generator().manual_seed(3)).to(DEVICE)
-    assert torch.equal(cross_lowrank_triton(x0[order], u, v, bias), whole[order])
+    assert torch.equal(cross_lowrank_triton(x0[order], u, v, bias, None), whole[order])
 
 
 def test_order_of_programs_does_not_matter() -> None:
     inputs = _inputs(CrossShape(100, 16, 8, 2))
-    forward = cross_lowrank_triton(*inputs)
+    forward = cross_lowrank_triton(*inputs, None)
     with reversed_programs():
-        assert torch.equal(cross_lowrank_triton(*inputs), forward)
+        assert torch.equal(cross_lowrank_triton(*inputs, None), forward)
 
 
 def test_strided_rows_are_read_as_they_are() -> None:
     x0, u, v, bias = _inputs(CrossShape(12, 10, 4, 1))
     turned = x0.t().contiguous().t()
     assert torch.equal(
-        cross_lowrank_triton(turned, u, v, bias), cross_lowrank_triton(x0, u, v, bias)
+        cross_lowrank_triton(turned, u, v, bias, None), cross_lowrank_triton(x0, u, v, bias, None)
     )
 
 
 def test_no_rows_give_no_rows() -> None:
     x0, u, v, bias = _inputs(CrossShape(0, 10, 4, 1))
-    assert cross_lowrank_triton(x0, u, v, bias).shape == (0, 10)
+    assert cross_lowrank_triton(x0, u, v, bias, None).shape == (0, 10)
 
 
 def test_every_width_that_is_let_through_has_settings() -> None:
     for size, widest in WIDTH_MAX.items():
         assert max(top for bytes_, top in SETTINGS if bytes_ == size) == widest
-        assert constants(widest, 128, 1, size)["BLOCK_D"] >= widest
+        assert constants(widest, 128, 1, size, True)["BLOCK_D"] >= widest

@@ -52,7 +52,7 @@ def run_kernels() -> None:
         x0, u, v, bias = (
             torch.ones(s, dtype=dtype) for s in ((7, 5), (2, 5, 3), (2, 5, 3), (2, 5))
         )
-        cross_lowrank_triton(copied(x0), copied(u), copied(v), copied(bias))
+        cross_lowrank_triton(copied(x0), copied(u), copied(v), copied(bias), copied(x0))
         first_row = copied(torch.tensor([0, 3, 5]))
         ids = copied(torch.tensor([2, 7, -1, 1, 1, 4]))
         for offsets in ([0, 1, 3, 4, 6], [0, 0, 0, 0, 6], [0, 1, 3, 4, 900]):
