@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from predawn.server.cli.about import collect_env, version
 from predawn.server.cli.bench import bench, profile
 from predawn.server.cli.check import check
+from predawn.server.cli.replay import replay
 from predawn.server.cli.serve import serve
 from predawn.server.cli.train import train
 from predawn.server.cli.workload import workload
@@ -69,7 +70,7 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (serve, check, train, workload, bench, profile):
+    for command in (serve, check, train, workload, replay, bench, profile):
         app.command()(command)
     app.command("collect-env")(collect_env)
     app.command()(version)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
@@ -45,6 +45,18 @@ Json: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int, typer.Option(min=0, help="Of everything random: same seed, same result. Example: --seed 7")
 ]
+
+
+def duration(text: str | int) -> int:
+    """ "5m" or "300000" -> milliseconds, as in the configuration; a default passes through."""
+    from predawn.server.config import duration_ms
+
+    if isinstance(text, int) or text.isdecimal():
+        return int(text)
+    try:
+        return cast(int, duration_ms(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from error
 
 
 def load_config(

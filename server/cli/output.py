@@ -3,6 +3,7 @@
 With `--json -` standard output carries JSON alone and people's text goes to standard error.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ import orjson
 from predawn.server.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from rich.console import Console
 
 _PIPE_COLUMNS = 160
@@ -55,3 +58,20 @@ class Output:
             Path(self._target).write_bytes(text)
         except OSError as error:
             raise ConfigError("--json", f"{self._target}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def progress() -> "Generator[Callable[[str, float], None]]":
+    """A bar per stage on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True)) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def step(stage: str, share: float) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=1.0)
+            bars.update(stages[stage], completed=share)
+
+        yield step

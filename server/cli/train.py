@@ -1,17 +1,14 @@
 """`predawn train`: from a log of requests to a snapshot that `predawn serve` can load."""
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from predawn.server.cli.options import Json, Seed
-from predawn.server.cli.output import Output
+from predawn.server.cli.output import Output, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from predawn.server.models.training import TrainReport
 
 
@@ -54,7 +51,7 @@ def train(
     from predawn.server.traces import read_trace
 
     output = Output(json_)
-    with _progress() as step:
+    with progress() as step:
         step("reading", 0.0)
         log = read_trace(trace)
         step("reading", 1.0)
@@ -78,23 +75,6 @@ def train(
             "snapshot": str(report.snapshot),
         }
     )
-
-
-@contextlib.contextmanager
-def _progress() -> "Generator[Callable[[str, float], None]]":
-    """A bar per stage on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    with Progress(console=Console(stderr=True)) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def step(stage: str, share: float) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=1.0)
-            bars.update(stages[stage], completed=share)
-
-        yield step
 
 
 def _show(report: "TrainReport", out: Path, output: Output) -> None:

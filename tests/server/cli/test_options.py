@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import typer
 
-from predawn.server.cli.options import load_config
+from predawn.server.cli.options import duration, load_config
 from predawn.server.errors import ConfigError
 
 
@@ -31,3 +32,14 @@ def test_a_flag_goes_before_set_and_that_before_the_file() -> None:
 def test_a_malformed_set_is_named() -> None:
     with pytest.raises(ConfigError, match=r"--set: 'port' is not of the form"):
         load_config(None, ["port"])
+
+
+@pytest.mark.parametrize(("text", "ms"), [("5m", 300_000), ("250ms", 250), ("7", 7), (7, 7)])
+def test_a_duration_is_as_in_the_configuration(text: str | int, ms: int) -> None:
+    assert duration(text) == ms
+
+
+@pytest.mark.parametrize("text", ["5 weeks", "-1", "", "1e3"])
+def test_another_text_is_no_duration(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is not a duration"):
+        duration(text)

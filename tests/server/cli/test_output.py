@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predawn.server.cli.output import Output
+from predawn.server.cli.output import Output, progress
 from predawn.server.errors import ConfigError
 
 
@@ -38,3 +38,13 @@ def test_without_it_people_alone_are_told(capsys: pytest.CaptureFixture[str]) ->
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--json: .*Is a directory"):
         Output(str(tmp_path)).document({})
+
+
+def test_progress_is_shown_on_standard_error_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as step:
+        step("reading", 0.5)
+        step("reading", 1.0)
+        step("training", 0.25)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "reading" in captured.err and "100%" in captured.err and "25%" in captured.err

@@ -1,0 +1,101 @@
+"""`predawn replay`: options reach the replay, JSON is its report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from predawn.bench.workload import WorkloadOptions, generate
+from predawn.server import replay as replaying
+from predawn.server.cli.app import build
+from predawn.server.cli.replay import ReplayMode
+from predawn.server.replay import InferenceCost, ReplayOptions
+from predawn.server.replay.options import MODES
+from predawn.server.traces import write_trace
+
+OPTIONS = {
+    "--direct-ttl": ("7m", "direct_ttl_ms", 420_000),
+    "--failover-ttl": ("3h", "failover_ttl_ms", 10_800_000),
+    "--wait": ("20ms", "wait_ms", 20),
+    "--timeout": ("90", "timeout_ms", 90),
+    "--average-over": ("3", "average_over", 3),
+    "--capacity": ("64", "capacity", 64),
+    "--batch-every": ("30m", "batch_every_ms", 1_800_000),
+    "--failure-rate": ("0.5", "failure_rate", 0.5),
+    "--hang-rate": ("0.25", "hang_rate", 0.25),
+    "--hang-s": ("3", "hang_s", 3.0),
+    "--warm-up": ("0.5", "warm_up", 0.5),
+    "--models": ("snap", "models", Path("snap")),
+    "--mode": ("ercache", "mode", "ercache"),
+    "--seed": ("8", "seed", 8),
+}
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small log."""
+    path = tmp_path_factory.mktemp("trace") / "log.jsonl"
+    write_trace(path, generate(WorkloadOptions(users=60, hours=4)))
+    return str(path)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[ReplayOptions]:
+    """Options of replays that really run, on the defaults."""
+    options: list[ReplayOptions] = []
+    run = replaying.replay
+
+    def recorded(trace: Any, given: ReplayOptions, *rest: Any) -> Any:
+        options.append(given)
+        return run(trace, ReplayOptions(), *rest)
+
+    monkeypatch.setattr(replaying, "replay", recorded)
+    return options
+
+
+def test_every_option_reaches_the_replay(trace: str, asked: list[ReplayOptions]) -> None:
+    arguments = [text for name, (value, _, _) in OPTIONS.items() for text in (name, value)]
+    arguments += ["--cost-fixed-ms", "2", "--cost-per-user-ms", "1", "--oracle", "--compare-modes"]
+    result = CliRunner().invoke(build(), ["replay", trace, *arguments])
+    assert result.exit_code == 0, result.stderr
+    (options,) = asked
+    for _, field, expected in OPTIONS.values():
+        assert getattr(options, field) == expected, field
+    assert options.cost == InferenceCost(2.0, 1.0)
+    assert options.oracle and options.compare_modes
+
+
+def test_the_defaults_are_those_of_the_replay(trace: str, asked: list[ReplayOptions]) -> None:
+    assert CliRunner().invoke(build(), ["replay", trace]).exit_code == 0
+    assert asked == [ReplayOptions()]
+    assert tuple(mode.value for mode in ReplayMode) == MODES
+
+
+def test_the_json_is_the_report_and_the_same_seed_repeats_it(trace: str) -> None:
+    arguments = ["replay", trace, "--mode", "ercache", "--oracle", "--json", "-"]
+    arguments += ["--failure-rate", "0.2"]
+    first, again = (json.loads(CliRunner().invoke(build(), arguments).stdout) for _ in range(2))
+    (model,) = first["models"].values()
+    assert sum(model["sources"].values()) == first["requests"] and "oracle" in first
+    assert first["models"] == again["models"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--direct-ttl", "5 weeks"], 2, "is not a duration"),
+        (["--mode", "fast"], 2, "--mode"),
+        (["--direct-ttl", "3h", "--failover-ttl", "1h"], 2, "failover_ttl: must be at least"),
+        (["--failure-rate", "2"], 2, "--failure-rate"),
+    ],
+)
+def test_what_cannot_be_is_refused(trace: str, arguments: list[str], code: int, said: str) -> None:
+    result = CliRunner().invoke(build(), ["replay", trace, *arguments])
+    assert result.exit_code == code and said in result.stderr, result.stderr
+
+
+def test_a_log_that_is_not_there_is_a_line() -> None:
+    result = CliRunner().invoke(build(), ["replay", "none.jsonl"])
+    assert result.exit_code == 1 and "none.jsonl: no such file" in result.stderr
