@@ -15,6 +15,10 @@ TEXT = (*CODE, ".md", ".toml", ".yml", ".cfg", ".in", "")
 
 # Source files without a test named after them, and the test that covers them.
 COVERED_BY = {
+    "bench/workload_labels.py": "tests/bench/test_workload.py",
+    "bench/workload_lists.py": "tests/bench/test_workload.py",
+    "bench/workload_times.py": "tests/bench/test_workload.py",
+    "server/__main__.py": "tests/server/cli/test_app.py",
     "server/models/contract.py": "tests/server/models/test_loading.py",
 }
 
