@@ -18,9 +18,9 @@ DIM = 16
 CTR = {"list": 1 / 11, "ads": 0.005}
 """Base click rates: one click per list of about 11, or an ad's (Open Bandit: .46-.69 %)."""
 
-_SCALE = 2.0
+_SCALE = 1.5
 _LASTING = 0.4  # share of the user's variance that never drifts
-_CLICK_STEP = 0.05
+_CLICK_STEP = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def _click(
 
 
 def _step(drifting: F32, owner: I64, clicked: F32) -> F32:
-    """A twentieth of the way to each clicked item, one after the other: for n clicks at once the
-    share 1 - .95 ** n of the way to their mean, so that long lists do not overshoot."""
+    """A fiftieth of the way to each clicked item, one after the other: for n clicks at once the
+    share 1 - .98 ** n of the way to their mean, so that long lists do not overshoot."""
     total = np.zeros_like(drifting)
     np.add.at(total, owner, clicked)
     clicks = np.bincount(owner, minlength=len(drifting))[:, None].astype(np.float32)

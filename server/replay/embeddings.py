@@ -1,0 +1,137 @@
+"""What the simulated engine computes: the trace's own truth, a trained model, or a constant.
+
+Invariant: an embedding is a function of the requests that have arrived, never of later ones.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from predawn.server.history_memory import MemoryHistory
+from predawn.server.models.contract import RankerModel, UserModel
+from predawn.server.models.loading import ModelSource, load_ranker, load_user_model
+from predawn.server.models.snapshots import load_snapshot
+from predawn.server.request import F32, RankBatch, UserId
+from predawn.server.traces import Trace, Truth, event_types
+
+
+class Embeddings(Protocol):
+    """A user model as the replay drives it."""
+
+    @property
+    def dim(self) -> int:
+        """Values per user."""
+        ...
+
+    def arrived(self, request: int, user: UserId) -> None:
+        """Request number `request` has come in."""
+        ...
+
+    def answered(self, request: int, user: UserId) -> None:
+        """It has been answered: its clicks are known from now on."""
+        ...
+
+    def embed(self, users: Sequence[UserId]) -> F32:
+        """float32 [n, dim] of users as they are now."""
+        ...
+
+    def users(self) -> Iterable[UserId]:
+        """Every user known by now."""
+        ...
+
+
+class LatestRequests:
+    """Newest request of every user; embeds with a constant. For traces without truth."""
+
+    dim = 1
+
+    def __init__(self) -> None:
+        self._latest: dict[UserId, int] = {}
+
+    def arrived(self, request: int, user: UserId) -> None:
+        self._latest[user] = request
+
+    def answered(self, request: int, user: UserId) -> None:
+        pass
+
+    def embed(self, users: Sequence[UserId]) -> F32:
+        return np.ones((len(users), 1), dtype=np.float32)
+
+    def users(self) -> Iterable[UserId]:
+        return list(self._latest)
+
+
+class TrueVectors(LatestRequests):
+    """The generator's vector of a user at the newest request that has arrived: a perfect model, so
+    that what is lost by serving an old embedding is exact."""
+
+    def __init__(self, truth: Truth) -> None:
+        super().__init__()
+        self._vectors = truth.user_vectors
+        self.dim = truth.user_vectors.shape[1]
+
+    def embed(self, users: Sequence[UserId]) -> F32:
+        return self._vectors[[self._latest[user] for user in users]].astype(np.float32)
+
+
+class TrainedModel:
+    """A trained user model over the history of what has been shown and clicked so far."""
+
+    def __init__(self, trace: Trace, model: UserModel, history: MemoryHistory) -> None:
+        self._model = model
+        self._history = history
+        self._known: dict[UserId, None] = {}
+        self._t_ms = trace.t_ms.tolist()
+        self._offsets = trace.offsets.tolist()
+        self._items = trace.items.tolist()
+        self._types = event_types(trace, history.layout.types).tolist()
+
+    @property
+    def dim(self) -> int:
+        return self._model.dim
+
+    def arrived(self, request: int, user: UserId) -> None:
+        self._known[user] = None
+
+    def answered(self, request: int, user: UserId) -> None:
+        t_ms = self._t_ms[request]
+        for row in range(self._offsets[request], self._offsets[request + 1]):
+            if self._types[row]:
+                self._history.push(user, self._items[row], t_ms, self._types[row])
+
+    def embed(self, users: Sequence[UserId]) -> F32:
+        return self._model.embed(self._history.gather(users))
+
+    def users(self) -> Iterable[UserId]:
+        return list(self._known)
+
+
+class NoRanker:
+    """Stands for a ranker where only the caching is of interest: all scores are 0."""
+
+    tasks = ("click",)
+    item_features: tuple[str, ...] = ()
+    inline = True
+
+    def score(self, batch: RankBatch) -> F32:
+        """float32 [R, 1] of zeros."""
+        return np.zeros((len(batch.item_hashes), 1), dtype=np.float32)
+
+
+def embeddings_of(trace: Trace, models: Path | None) -> tuple[Embeddings, RankerModel]:
+    """The user model to replay with and its ranker: from the snapshot directory `models`, else
+    what the trace itself knows."""
+    if models is not None:
+        return _trained(trace, str(models))
+    if trace.truth is not None:
+        return TrueVectors(trace.truth), NoRanker()
+    return LatestRequests(), NoRanker()
+
+
+def _trained(trace: Trace, path: str) -> tuple[Embeddings, RankerModel]:
+    kept = load_snapshot(path).section("history")
+    history = MemoryHistory(kept["types"], kept["attributes"], kept["length"])
+    model = load_user_model(ModelSource("models", snapshot=path))
+    return TrainedModel(trace, model, history), load_ranker(ModelSource("models", snapshot=path))
