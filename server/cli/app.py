@@ -18,6 +18,7 @@ from predawn.server.cli.check import check
 from predawn.server.cli.replay import replay
 from predawn.server.cli.serve import serve
 from predawn.server.cli.train import train
+from predawn.server.cli.verify import verify
 from predawn.server.cli.workload import workload
 from predawn.server.errors import ConfigError, PredawnError, RequestError
 
@@ -70,7 +71,7 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (serve, check, train, workload, replay, bench, profile):
+    for command in (serve, check, train, verify, workload, replay, bench, profile):
         app.command()(command)
     app.command("collect-env")(collect_env)
     app.command()(version)

@@ -53,7 +53,7 @@ def bench(
     rows: list[dict[str, object]] = []
     for name in suites or list(SUITES):
         notes: list[str] = []
-        with output.console.status(f"bench {name}"), _failures():
+        with output.console.status(f"bench {name}"), failures():
             found = run_suite(name, smoke=smoke, note=notes.append)
         report.show(found, output.console, "; ".join(notes))
         rows += [row.as_json() for row in found]
@@ -88,7 +88,7 @@ def profile(
 
     output = Output(json_)
     status = output.console.status(f"{rate:g} requests per second for {seconds:g} s")
-    with _failures(), _target(url, users, items, seed) as target, status:
+    with failures(), _target(url, users, items, seed) as target, status:
         found = profiling.run(target, seconds, rate, seed)
     profiling.show(found, output.console)
     output.text(profiling.as_json(found))
@@ -107,7 +107,7 @@ def _target(url: str | None, users: int, items: int, seed: int) -> "Generator[Ta
 
 
 @contextlib.contextmanager
-def _failures() -> "Generator[None]":
+def failures() -> "Generator[None]":
     """Errors of the bench, which is a layer apart, as errors of the command."""
     from predawn.bench.child import ChildDied
     from predawn.bench.harness import BenchError

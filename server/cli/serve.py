@@ -72,6 +72,7 @@ def run(config: "Config") -> None:
     import uvloop
 
     from predawn.server.http import run as http_run
+    from predawn.server.http.logging import Logs
     from predawn.server.wiring import running
 
     async def main() -> None:
@@ -81,5 +82,10 @@ def run(config: "Config") -> None:
     # Python threads (the models', the history's writer) may keep the interpreter from the event
     # loop for one switch interval: half a millisecond instead of five.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    logs = Logs(config.log, sys.stderr)
+    logs.open()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    finally:
+        logs.close()
