@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from predawn.server.cli.about import collect_env, version
 from predawn.server.cli.bench import bench, profile
 from predawn.server.cli.check import check
+from predawn.server.cli.demo import demo
 from predawn.server.cli.replay import replay
 from predawn.server.cli.serve import serve
 from predawn.server.cli.train import train
@@ -43,13 +44,24 @@ class Commands(TyperGroup):
             code = super().main(*args, **kwargs)
         except (typer.Abort, KeyboardInterrupt):
             code = INTERRUPTED
-        except PredawnError as error:
-            code = fail(str(error), 2 if isinstance(error, ConfigError | RequestError) else 1)
         except Exception as error:
-            if not isinstance(error, _UsageProblem):
-                raise
-            code = fail(error.format_message(), error.exit_code)
+            code = _end(error)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(error: Exception) -> int:
+    """Says what happened and returns the exit code; raises what nobody meant to happen."""
+    if isinstance(error, _UsageProblem):
+        return fail(error.format_message(), error.exit_code)
+    match error:
+        case ConfigError() | RequestError():
+            return fail(str(error), 2)
+        case PredawnError():
+            return fail(str(error), 1)
+        case ExceptionGroup(exceptions=[only]):  # from a TaskGroup around what failed
+            return _end(only)
+        case _:
+            raise error
 
 
 def fail(message: str, code: int) -> int:
@@ -71,7 +83,7 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (serve, check, train, verify, workload, replay, bench, profile):
+    for command in (serve, demo, check, train, verify, workload, replay, bench, profile):
         app.command()(command)
     app.command("collect-env")(collect_env)
     app.command()(version)

@@ -35,6 +35,8 @@ def app_that_raises(error: BaseException) -> typer.Typer:
         (typer.BadParameter("odd"), 2, "predawn: Invalid value: odd\n"),
         (KeyboardInterrupt(), 130, ""),
         (typer.Exit(3), 3, ""),
+        (ExceptionGroup("tasks", [ConfigError("http.port", "is taken")]), 2,
+         "predawn: http.port: is taken\n"),
     ],
 )  # fmt: skip
 def test_an_error_on_purpose_is_a_line_and_a_code(
@@ -47,6 +49,8 @@ def test_an_error_on_purpose_is_a_line_and_a_code(
 def test_a_bug_is_not_hidden() -> None:
     result = CliRunner().invoke(app_that_raises(ZeroDivisionError()), ["go"])
     assert isinstance(result.exception, ZeroDivisionError)
+    both = ExceptionGroup("tasks", [ConfigError("a", "b"), ZeroDivisionError()])
+    assert CliRunner().invoke(app_that_raises(both), ["go"]).exception is both
 
 
 def test_success_is_zero() -> None:
