@@ -52,12 +52,14 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """offered: sends that came due; waited: those that found every connection busy."""
+    """offered: sends that came due; waited: those that found every connection busy; ended_ns: when
+    sending ended, on the monotonic clock."""
 
     offered: int = 0
     answered: int = 0
     waited: int = 0
     connections: int = 0
+    ended_ns: int = 0
 
 
 def http_message(
@@ -122,6 +124,7 @@ class OpenLoop:
             self._advance()
             self._due()
             await self._ended.wait()
+            self.totals.ended_ns = self._clock.monotonic_ns()
             await self._drained()
         finally:
             self._timer.close()

@@ -82,8 +82,10 @@ def test_a_stalling_server_does_not_slow_the_schedule() -> None:
 
 
 def test_silence_is_counted_as_unanswered() -> None:
-    outcome = _against_echo(load.uniform(1000, 10), stall=(5, 60_000), drain_s=0.1)
-    assert outcome.recorder.errors() == {load.UNANSWERED: 2}
+    """One connection: the fifth gets no reply, and the five behind it never leave."""
+    at_ns = load.uniform(1000, 10)
+    outcome = _against_echo(at_ns, stall=(5, 60_000), connections=1, drain_s=0.1)
+    assert outcome.recorder.errors() == {load.UNANSWERED: 6}
     assert outcome.totals.answered == 10
 
 
