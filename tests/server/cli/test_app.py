@@ -1,5 +1,6 @@
 """How commands end: exit codes, one line per problem, no traceback; and how fast help is."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,30 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "predawn: none.toml: cannot be read: No such file or directory\n"
+
+
+WAITING = """
+import signal, sys, typer
+from predawn.server.cli.app import Commands
+app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+@app.command()
+def wait():
+    print("waiting", flush=True)
+    signal.pause()
+@app.command()
+def other(): ...
+app()
+"""
+
+
+def test_ctrl_c_is_quiet_and_130() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, "wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (130, "")

@@ -1,13 +1,12 @@
 """`predawn check`: what is in force, where it came from, and whether the models load."""
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from predawn.server import wiring
 from predawn.server.cli.app import build
 from predawn.server.config import Config
 from predawn.server.config_load import load
@@ -27,8 +26,7 @@ user_models = ["sum"]
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations whose models were loaded."""
     configs: list[Config] = []
-    stub = SimpleNamespace(load_models=configs.append)
-    monkeypatch.setitem(sys.modules, "predawn.server.wiring", stub)
+    monkeypatch.setattr(wiring, "load_models", configs.append)
     monkeypatch.chdir(tmp_path)
     Path("predawn.toml").write_text("[http]\nport = 5\n" + MODELS)
     return configs
@@ -70,8 +68,7 @@ def test_models_that_do_not_load_are_a_line(
     def torn(config: Config) -> None:
         raise SnapshotError("snap/manifest.json", "is torn")
 
-    stub = SimpleNamespace(load_models=torn)
-    monkeypatch.setitem(sys.modules, "predawn.server.wiring", stub)
+    monkeypatch.setattr(wiring, "load_models", torn)
     result = CliRunner().invoke(build(), ["check"])
     assert (result.exit_code, result.stderr) == (1, "predawn: snap/manifest.json: is torn\n")
 
@@ -96,3 +93,17 @@ def test_sample_prints_the_sample_whatever_is_there(loaded: list[Config]) -> Non
     Path("predawn.toml").write_text("not toml")
     result = CliRunner().invoke(build(), ["check", "--sample"])
     assert (result.exit_code, result.stdout) == (0, sample())
+
+
+def test_real_models_are_loaded_and_a_wrong_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    factories = MODELS.replace("a:b", "predawn.bench.fault_models:user_model", 1)
+    factories = factories.replace("a:b", "predawn.bench.fault_models:ranker")
+    Path("predawn.toml").write_text(factories)
+    result = CliRunner().invoke(build(), ["check"])
+    assert (result.exit_code, result.stdout) == (0, "ok: it would start\n"), result.stderr
+    factory = "models.sum.factory=predawn.bench.fault_models:user_modle"
+    result = CliRunner().invoke(build(), ["check", "--set", factory])
+    assert result.exit_code == 2 and "did you mean 'user_model'" in result.stderr

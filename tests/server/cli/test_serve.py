@@ -1,5 +1,11 @@
 """`predawn serve`: every flag reaches the configuration it says."""
 
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,3 +83,33 @@ def test_without_models_it_says_how_to_get_them(served: list[Config]) -> None:
     result = CliRunner().invoke(build(), ["serve"])
     assert result.exit_code == 2 and not served
     assert "models: at least one is needed" in result.stderr and "predawn train" in result.stderr
+
+
+REAL = """
+[models.sum]
+factory = "predawn.bench.fault_models:user_model"
+[rankers.ctr]
+factory = "predawn.bench.fault_models:ranker"
+user_models = ["sum"]
+"""
+
+
+def test_a_real_server_answers_refuses_a_taken_port_and_ends_on_sigterm(tmp_path: Path) -> None:
+    (tmp_path / "predawn.toml").write_text(REAL)
+    command = [sys.executable, "-m", "predawn.server", "serve", "--log-format", "json"]
+    run = partial(subprocess.Popen, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with run([*command, "--port", "0"]) as server:
+        assert server.stderr is not None
+        started = json.loads(server.stderr.readline())
+        port = int(started["message"].rsplit(":", 1)[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        with run([*command, "--port", str(port)]) as second:
+            _, said = second.communicate()
+            assert second.returncode == 2
+            assert said.startswith("predawn: http.port: cannot listen") and said.count("\n") == 1
+        server.send_signal(signal.SIGTERM)
+        server.communicate()
+        assert server.returncode == 0
