@@ -92,4 +92,6 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `predawn` script."""
+    if "" not in sys.path:  # as under `python -m`: factories beside the configuration are found
+        sys.path.append("")
     build()()

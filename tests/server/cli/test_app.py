@@ -126,3 +126,16 @@ def test_ctrl_c_is_quiet_and_130() -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert (process.returncode, said) == (130, "")
+
+
+def test_the_script_finds_a_factory_beside_the_configuration(tmp_path: Path) -> None:
+    factories = (Path(__file__).parents[2] / "factories.py").read_text()
+    (tmp_path / "own_factories.py").write_text(factories)
+    (tmp_path / "predawn.toml").write_text(
+        '[models.sum]\nfactory = "own_factories:counting"\n'
+        '[rankers.ctr]\nfactory = "own_factories:sum_ranker"\nuser_models = ["sum"]\n'
+    )
+    script = Path(sys.executable).parent / "predawn"
+    done = subprocess.run([script, "check"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ok" in done.stdout
