@@ -81,6 +81,9 @@ def _oracle(report: ReplayReport) -> Table:
         measured, expected = getattr(model, name), report.oracle.get(name)
         if measured is not None and expected is not None:
             table.add_row(name, f"{measured:.3%}", f"{expected:.3%}")
+    if "in_flight" in report.oracle:
+        share = report.oracle["in_flight"]
+        table.add_row("of which joined a compute", "", f"{share:.3%}")
     for ttl, rate in report.oracle["hit_rate"].items():
         table.add_row(f"direct hits at {ttl}", "", f"{rate:.3%}")
     return table

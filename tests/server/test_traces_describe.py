@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("PREDAWN_DATA", Path(__file__).parents[3] / "shared" 
 def shared(name: str) -> Trace:
     path = DATA / name
     if not path.exists():
-        pytest.skip(f"shared data file {name} is not at hand (set PREDAWN_DATA)")
+        pytest.skip(f"needs the shared data: {name} (set PREDAWN_DATA)")
     return read_trace(path)
 
 
