@@ -38,9 +38,7 @@ class RankBody:
         """{"ranker":..., "items":[{"id":...,"score":...}, ...],<tail>}: ids as they came in,
         scores as the shortest text that reads back as the same float32."""
 
-def decode_rank(
-    body: bytes, feature_names: Sequence[str], max_items: int
-) -> RankBody:
+def decode_rank(body: bytes, feature_names: Sequence[str], max_items: int) -> RankBody:
     """CodecError on anything that is not valid: malformed JSON, wrong types, unknown members (with
     the nearest known), no or more than `max_items` items, duplicate items, ids out of range,
     mixed id kinds, features that are unknown or not finite."""
