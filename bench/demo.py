@@ -103,7 +103,8 @@ def _caption(pace: Pace) -> str:
 
 def _first_request(child: Child, traffic: Traffic) -> str:
     body = json.dumps(json.loads(traffic.rank_body(0)))
-    return f"Ask it yourself:\n  curl -s http://127.0.0.1:{child.port}/v1/rank -d '{body}'\n"
+    url, header = f"http://127.0.0.1:{child.port}/v1/rank", "content-type: application/json"
+    return f"Ask it yourself:\n  curl -s {url} -H '{header}' -d '{body}'\n"
 
 
 def _preload(child: Child, prepared: Prepared, shift_ms: int, step: prepare.Progress) -> None:
