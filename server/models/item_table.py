@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predawn.server.models.user_features import mix
+from predawn.server.models.mixing import mix
 from predawn.server.request import F32, I64, U64
 
 SMOOTHING = 4.0  # an item's mean counts as if this many rows at the prior had been seen before
@@ -58,7 +58,7 @@ def statistics_width(tasks: int) -> int:
 
 
 def embedding_rows(items: U64, rows: int) -> I64:
-    """Row of the hashed embedding table, 1 .. rows; 0 is kept for unseen items. int64 [R]."""
+    """Row of a hashed embedding table, 1 .. rows (0 is kept for "no item"). int64, any shape."""
     return 1 + (mix(items ^ _SALT) % np.uint64(rows)).astype(np.int64)
 
 

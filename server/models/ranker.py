@@ -5,8 +5,10 @@ without waiting for torch. Ten candidates of one user take about 40 us on one co
 
 Layer 1 is split by its inputs, so nothing is computed twice:
   user part   W_u [embeddings | one-hot source of each] + b   once per request, for all its rows
-  item part   W_i [item embedding | item statistics]          once per snapshot: a table to gather
-  dense part  W_d pwl(features)                               per candidate
+  item part   W_s [item statistics]                           once per snapshot: a table to gather
+  rest        W_i v + W_m [Q_j . v] + W_d pwl(features)       per candidate
+v is the item's vector from a hashed table, so that items never seen have one, too; Q = W_q user are
+`matches` queries of its width: how well the candidate fits what the tower says the user takes to.
 Then x_1 = x_0 * (U (V x_0) + c) + x_0 (DCN-v2 cross, rank 16), a hidden layer, a sigmoid per task.
 pwl: each feature becomes `bins` numbers in 0..1 between its training quantiles on a log scale
 (Gorishniy et al. 2022, arXiv 2203.05556), less their mean; a missing feature is that mean.
@@ -30,7 +32,8 @@ class RankerShape:
     item_features: tuple[str, ...]
     user: int
     user_models: int = 1
-    embedding: int = 16
+    embedding: int = 32
+    matches: int = 1
     embedding_rows: int = 16_384
     bins: int = 8
     hidden: int = 64
@@ -73,7 +76,9 @@ def fit_encoding(features: F32, bins: int) -> Encoding:
         if len(present):
             edges[column] = np.quantile(present, np.linspace(0, 1, bins + 1))
     low, width = edges[:, :-1], np.maximum(np.diff(edges, axis=1), np.float32(1e-3))
-    flat = Encoding(low, width, np.zeros_like(low)).encode(features).reshape(len(features), *low.shape)
+    flat = (
+        Encoding(low, width, np.zeros_like(low)).encode(features).reshape(len(features), *low.shape)
+    )
     present_rows = np.maximum((features != 0).sum(axis=0), 1)[:, None]
     return Encoding(low, width, (flat.sum(axis=0) / present_rows).astype(np.float32))
 
@@ -99,7 +104,8 @@ class Ranker:
         self._encoding = Encoding(
             *(tensors[f"encoding.{name}"] for name in ("low", "width", "mean"))
         )
-        self._item_part = _project_items(self._items, tensors, shape)
+        self._item_part = _project_items(self._items, tensors)
+        self._vectors = tensors["embedding"]
         self._weights = {name: tensors[name] for name in _WEIGHTS}
         self._source_part = tensors["source"].reshape(shape.user_models, len(Source), shape.hidden)
         expected = (shape.user, shape.hidden)
@@ -114,7 +120,10 @@ class Ranker:
         self._check(batch)
         weights = self._weights
         x = self._item_part[self._items.find(batch.item_hashes)]
-        x += self._user_rows(batch)
+        vectors = self._vectors[embedding_rows(batch.item_hashes, self._shape.embedding_rows)]
+        x += vectors @ weights["item"]
+        x += self._rows(batch, self._user_part(batch))
+        x += self._matches(batch, vectors) @ weights["match"]
         if self.item_features:
             x += self._encoding.encode(batch.item_features) @ weights["dense"]
         crossed = x @ weights["cross_v"] @ weights["cross_u"]
@@ -126,14 +135,22 @@ class Ranker:
         probabilities: F32 = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
         return probabilities
 
-    def _user_rows(self, batch: RankBatch) -> F32:
-        """The user part, computed once per request: [1, hidden] or [R, hidden]."""
+    def _matches(self, batch: RankBatch, vectors: F32) -> F32:
+        """Q_j . v of every candidate. float32 [R, matches]"""
+        queries = self._rows(batch, batch.user @ self._weights["query"])
+        split = queries.reshape(len(queries), self._shape.matches, self._shape.embedding)
+        return np.asarray((split @ vectors[:, :, None])[:, :, 0])
+
+    def _user_part(self, batch: RankBatch) -> F32:
+        """The user part of layer 1, computed once per request: [U, hidden]."""
         part = batch.user @ self._weights["user"] + self._weights["bias"]
         for model in range(self._shape.user_models):
             part += self._source_part[model][batch.sources[:, model]]
-        if len(part) == 1:
-            return part
-        return part.repeat(np.diff(batch.offsets), axis=0)
+        return np.asarray(part)
+
+    def _rows(self, batch: RankBatch, part: F32) -> F32:
+        """From requests to rows; the part of a single request broadcasts by itself."""
+        return part if len(part) == 1 else part.repeat(np.diff(batch.offsets), axis=0)
 
     def _check(self, batch: RankBatch) -> None:
         user, features = batch.user.shape[1], batch.item_features.shape[1]
@@ -145,15 +162,13 @@ class Ranker:
 
 
 _WEIGHTS = (
-    *("user", "bias", "dense", "cross_v", "cross_u", "cross_b"),
+    *("user", "bias", "item", "query", "match", "dense", "cross_v", "cross_u", "cross_b"),
     *("mlp", "mlp_b", "out", "out_b"),
 )
 
 
-def _project_items(items: ItemTable, tensors: Tensors, shape: RankerShape) -> F32:
+def _project_items(items: ItemTable, tensors: Tensors) -> F32:
     """The item part of layer 1 for every known item; last, the one of unseen items."""
-    rows = np.append(embedding_rows(items.hashes, shape.embedding_rows), 0)
-    embeddings = tensors["embedding"][rows]
     standard = (items.features() - tensors["statistics.mean"]) / tensors["statistics.std"]
-    projected: F32 = embeddings @ tensors["item"] + standard @ tensors["statistics"]
-    return projected.astype(np.float32)
+    projected = standard @ tensors["statistics"]
+    return np.asarray(projected, dtype=np.float32)

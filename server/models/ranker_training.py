@@ -17,7 +17,7 @@ from predawn.server.request import F32, Source
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """R rows. embedding: int64 [R], `embedding_rows` (0 where unseen); statistics: float32
+    """R rows. embedding: int64 [R], `embedding_rows`; statistics: float32
     [R, S], standardised; dense: float32 [R, F * bins], encoded."""
 
     embedding: Tensor
@@ -30,9 +30,14 @@ class Candidates:
 
 
 class RankerNet(nn.Module):
-    """Parameters of the ranker. Reproducible by the generator."""
+    """Parameters of the ranker. Reproducible by the generator.
 
-    def __init__(self, shape: RankerShape, generator: torch.Generator) -> None:
+    vectors: the item vectors [embedding_rows + 1, embedding], shared with the tower in training.
+    """
+
+    def __init__(
+        self, shape: RankerShape, vectors: nn.Embedding, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.shape = shape
         hidden, tasks = shape.hidden, len(shape.tasks)
@@ -45,6 +50,8 @@ class RankerNet(nn.Module):
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.source = nn.Parameter(torch.zeros(shape.user_models * len(Source), hidden))
         self.item = weight(shape.embedding, hidden)
+        self.query = nn.Parameter(torch.eye(shape.user, shape.matches * shape.embedding).flip(0, 1))
+        self.match = weight(shape.matches, hidden)
         self.statistics = weight(statistics_width(tasks), hidden)
         self.dense = weight(len(shape.item_features) * shape.bins, hidden)
         self.cross_v = weight(hidden, shape.rank)
@@ -54,9 +61,7 @@ class RankerNet(nn.Module):
         self.mlp_b = nn.Parameter(torch.zeros(shape.mlp))
         self.out = weight(shape.mlp, tasks)
         self.out_b = nn.Parameter(torch.zeros(tasks))
-        rows = torch.randn((shape.embedding_rows + 1, shape.embedding), generator=generator) * 0.05
-        rows[0] = 0
-        self.embedding = nn.Embedding(rows.shape[0], rows.shape[1], padding_idx=0, _weight=rows)
+        self.embedding = vectors
 
     def forward(
         self, user: Tensor, sources: Tensor, request: Tensor, candidates: Candidates
@@ -64,7 +69,10 @@ class RankerNet(nn.Module):
         """Logits [R, tasks]. user: [U, dim]; sources: int64 [U, models]; request: int64 [R]."""
         columns = torch.arange(self.shape.user_models) * len(Source)
         user_part = user @ self.user + self.source[sources + columns].sum(dim=1) + self.bias
-        x = user_part[request] + self.embedding(candidates.embedding) @ self.item
+        vectors = self.embedding(candidates.embedding)
+        queries = (user @ self.query).view(len(user), -1, self.shape.embedding)
+        matches = (queries[request] @ vectors[:, :, None]).squeeze(2)
+        x = user_part[request] + vectors @ self.item + matches @ self.match
         x = x + candidates.statistics @ self.statistics + candidates.dense @ self.dense
         x = x * (x @ self.cross_v @ self.cross_u + self.cross_b) + x
         hidden = torch.relu(x @ self.mlp + self.mlp_b)
@@ -98,6 +106,6 @@ def ranker_tensors(
     return tensors
 
 
-def untrained_ranker(shape: RankerShape, seed: int) -> RankerNet:
-    """Random weights, reproducible by seed."""
-    return RankerNet(shape, torch.Generator().manual_seed(seed))
+def untrained_ranker(shape: RankerShape, vectors: nn.Embedding, seed: int) -> RankerNet:
+    """Random weights, reproducible by seed, over a tower's item vectors."""
+    return RankerNet(shape, vectors, torch.Generator().manual_seed(seed))

@@ -188,9 +188,10 @@ class _Run:
     def untrained(self, examples: Examples) -> tuple[TowerNet, RankerNet]:
         """Both networks at their start: standardised inputs, outputs at the mean labels."""
         tower = untrained_tower(self.tower_shape, self.seed)
-        ranker = untrained_ranker(self.ranker_shape, self.seed)
-        std = examples.dense.std(dim=0, correction=0)
-        tower.mean.data = examples.dense.mean(dim=0)
+        ranker = untrained_ranker(self.ranker_shape, tower.items, self.seed)
+        dense = examples.states.dense
+        std = dense.std(dim=0, correction=0)
+        tower.mean.data = dense.mean(dim=0)
         tower.std.data = torch.where(std > 1e-4, std, torch.ones_like(std))
         prior = np.clip(self.items.table.prior, 1e-4, 1 - 1e-4)
         ranker.out_b.data = torch.from_numpy(np.log(prior / (1 - prior)))

@@ -84,17 +84,14 @@ class UserPast:
         )
 
 
-def earlier_item_statistics(items: I64, t_ms: I64, labels: F32, prior: F32) -> tuple[F32, F32]:
-    """What was known of each row's item before that row. labels: float32 [R, tasks].
-
-    Returns `item_statistics` [R, S] and the number of earlier rows, float32 [R].
-    """
+def earlier_item_statistics(items: I64, t_ms: I64, labels: F32, prior: F32) -> F32:
+    """`item_statistics` [R, S] of each row's item from the rows before it. labels: [R, tasks]."""
     timeline = Timeline(items, t_ms)
     sums = running_sums(labels[timeline.order].astype(np.float64))
     first, stop = timeline.before(items, t_ms)
     counts = (stop - first).astype(np.float32)
     earlier = (sums[stop] - sums[first]).astype(np.float32)
-    return item_statistics(earlier, counts, prior), counts
+    return item_statistics(earlier, counts, prior)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from predawn.server.models.ranker import Encoding, RankerShape, fit_encoding
 from predawn.server.models.ranker_training import Candidates, Standard, fit_standard
 from predawn.server.models.training_data import UserPast, earlier_item_statistics
 from predawn.server.models.user_features import F64, FeatureShape, UserFeatures, user_features
+from predawn.server.models.user_tower import State, as_state
 from predawn.server.request import F32, I64, Source
 from predawn.server.traces import Trace
 from predawn.server.traces_data import jagged_rows
@@ -34,16 +35,14 @@ class Items:
     encoding: Encoding
     standard: Standard
     statistics: F32  # [rows before the split, S], each from strictly earlier rows
-    seen: F32  # [rows before the split] earlier rows of the same item
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """S states and R rows. slots, dense: of the states; sources: int64 [S]; starts, counts: rows of
+    """S states and R rows. states: dense as float32; sources: int64 [S]; starts, counts: rows of
     each state; labels: [R, tasks], NaN where unknown."""
 
-    slots: Tensor
-    dense: Tensor
+    states: State
     sources: Tensor
     starts: I64
     counts: I64
@@ -65,9 +64,9 @@ def fit_items(trace: Trace, labels: F32, row_cut: int, bins: int) -> Items:
     known = np.where(np.isnan(labels[:row_cut]), prior, labels[:row_cut]).astype(np.float32)
     table = count_items(items, known)
     times = np.repeat(trace.t_ms, np.diff(trace.offsets))[:row_cut]
-    statistics, seen = earlier_item_statistics(table.find(items), times, known, table.prior)
+    statistics = earlier_item_statistics(table.find(items), times, known, table.prior)
     encoding = fit_encoding(trace.item_features[:row_cut], bins)
-    return Items(table, encoding, fit_standard(statistics), statistics, seen)
+    return Items(table, encoding, fit_standard(statistics), statistics)
 
 
 def states_of(
@@ -78,10 +77,8 @@ def states_of(
         user_features(past.batch(users[i : i + _CHUNK], before_ms[i : i + _CHUNK]), shape, prior)
         for i in range(0, len(users), _CHUNK)
     ]
-    return UserFeatures(
-        np.concatenate([part.slots for part in parts]),
-        np.concatenate([part.dense for part in parts]),
-    )
+    names = UserFeatures.__slots__
+    return UserFeatures(*(np.concatenate([getattr(part, n) for part in parts]) for n in names))
 
 
 def make_examples(
@@ -102,22 +99,21 @@ def make_examples(
         np.zeros(len(requests), np.int64), behind_ms.astype(np.int64)
     )
     features = states(both, at_ms)
+    state = as_state(features)
     fresh_sources = rng.choice([Source.DIRECT, Source.COMPUTED], len(requests))
     stale_sources = rng.choice([Source.STALE, Source.FAILOVER], len(stale))
     first = int(trace.offsets[requests[0]])
     rows = slice(first, int(trace.offsets[requests[-1] + 1]))
-    seen = items.seen[rows] > 0
     hashed = embedding_rows(trace.items[rows], shape.embedding_rows)
     standard = (items.statistics[rows] - items.standard.mean) / items.standard.std
     encoded = items.encoding.encode(trace.item_features[rows])
     return Examples(
-        slots=torch.from_numpy(features.slots),
-        dense=torch.from_numpy(features.dense).float(),
+        states=state._replace(dense=state.dense.float()),
         sources=torch.from_numpy(np.concatenate([fresh_sources, stale_sources]).astype(np.int64)),
         starts=trace.offsets[both] - first,
         counts=np.diff(trace.offsets)[both],
         candidates=Candidates(
-            torch.from_numpy(np.where(seen, hashed, 0)),
+            torch.from_numpy(hashed),
             torch.from_numpy(standard.astype(np.float32)),
             torch.from_numpy(encoded.astype(np.float32)),
         ),

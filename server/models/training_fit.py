@@ -4,7 +4,7 @@ The tower learns through the ranker, which is the mix tower of SUM and, unlike t
 Small logs overfit within an epoch; most of the settings below are against that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from predawn.server.models.ranker_training import Candidates, RankerNet
 from predawn.server.models.training_examples import Examples
-from predawn.server.models.user_tower import TowerNet
+from predawn.server.models.user_tower import State, TowerNet
 from predawn.server.request import I64, Source
 
 
@@ -25,10 +25,10 @@ class FitSettings:
     epochs: int = 6
     rows_per_step: int = 512
     learning_rate: float = 4e-3
-    table_learning_rate: float = 1.2e-4
+    table_learning_rate: float = 1e-3
     weight_decay: float = 0.6
     slot_drop: float = 0.5
-    item_drop: float = 0.5
+    item_drop: float = 0.3
     dense_drop: float = 0.3
     default_rate: float = 0.05  # states replaced by the default vector, zeros or the mean
 
@@ -42,52 +42,69 @@ class Fitter:
         self._tower, self._ranker, self._settings = tower, ranker, settings
         self._chance = torch.Generator().manual_seed(seed)
         self._mean = torch.zeros(tower.shape.dim)
-        tables = [tower.bags.weight, ranker.embedding.weight]
-        others = [
-            parameter
-            for net in (tower, ranker)
-            for parameter in net.parameters()
-            if parameter.requires_grad and all(parameter is not table for table in tables)
-        ]
-        rates = [settings.learning_rate, settings.table_learning_rate]
-        groups: list[dict[str, Any]] = [{"params": others}, {"params": tables}]
+        tables = [tower.bags.weight, tower.items.weight]
+        self._tables, self._first_tables = tables, [table.detach().clone() for table in tables]
+        free = [tower.taste, tower.gate, ranker.query]  # start at a meaning: not pulled to zero
+        others = _parameters((tower, ranker), without=[*tables, *free])
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": free, "weight_decay": 0.0}]
         self._optimiser = torch.optim.AdamW(
             groups,
             lr=settings.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=settings.weight_decay,
-            fused=True,
         )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, rates, total_steps=steps, pct_start=0.1
-        )
+        self._table_optimiser = torch.optim.SparseAdam(tables, lr=settings.table_learning_rate)
+        rates = (settings.learning_rate, settings.table_learning_rate)
+        self._schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+            )
+            for optimiser, rate in zip(self._optimisers(), rates, strict=True)
+        ]
+
+    def _optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+        return self._optimiser, self._table_optimiser
+
+    def begin_epoch(self) -> None:
+        """Puts the tables back to their start: in training, as in serving, no row of a table has
+        learned from the example it is read for (arXiv 2305.19531). Else they overfit at once."""
+        for table, first in zip(self._tables, self._first_tables, strict=True):
+            table.data.copy_(first)
+        self._table_optimiser.state.clear()
 
     def step(self, examples: Examples, states: I64) -> float:
         """One update on some states and their rows; returns the loss."""
         rows, position = examples.rows_of(states)
         at = torch.from_numpy(states)
-        slots = self._drop_slots(examples.slots[at])
-        user = self._tower(slots, self._drop_dense(examples.dense[at]))
+        state = self._drop(examples.states.take(at))
+        user = self._tower(state)
         self._mean.lerp_(user.detach().mean(dim=0), 0.05)
         user, sources = self._some_default(user, examples.sources[at, None])
         candidates = self._drop_items(examples.candidates.take(rows))
         logits = self._ranker(user, sources, position, candidates)
         loss = multi_task_loss(logits, examples.labels[rows])
-        self._optimiser.zero_grad()
+        for optimiser in self._optimisers():
+            optimiser.zero_grad()
         torch.autograd.backward(loss)
-        self._optimiser.step()
-        self._schedule.step()
+        for optimiser in self._optimisers():
+            optimiser.step()
+        for schedule in self._schedules:
+            schedule.step()
         return float(loss.detach())
 
     def _happens(self, rate: float, *size: int) -> Tensor:
         return torch.rand(size, generator=self._chance) < rate
 
-    def _drop_slots(self, slots: Tensor) -> Tensor:
-        return slots.masked_fill(self._happens(self._settings.slot_drop, *slots.shape), 0)
-
-    def _drop_dense(self, dense: Tensor) -> Tensor:
-        lost = self._happens(self._settings.dense_drop, *dense.shape)
-        return torch.where(lost, self._tower.mean, dense)
+    def _drop(self, state: State) -> State:
+        slots = self._happens(self._settings.slot_drop, *state.slots.shape)
+        dense = self._happens(self._settings.dense_drop, *state.dense.shape)
+        items = self._happens(self._settings.item_drop, *state.items.shape)
+        return State(
+            state.slots.masked_fill(slots, 0),
+            torch.where(dense, self._tower.mean, state.dense),
+            state.items.masked_fill(items, 0),
+            state.bits,
+        )
 
     def _drop_items(self, candidates: Candidates) -> Candidates:
         lost = self._happens(self._settings.item_drop, len(candidates.embedding))
@@ -100,6 +117,13 @@ class Fitter:
         vector = torch.where(self._happens(0.5, len(user), 1), self._mean, torch.zeros(()))
         default = torch.tensor(int(Source.DEFAULT))
         return torch.where(absent, vector, user), torch.where(absent, default, sources)
+
+
+def _parameters(nets: tuple[nn.Module, ...], without: Sequence[Tensor]) -> list[nn.Parameter]:
+    """Everything that is learned, less some of it."""
+    left_out = {id(parameter) for parameter in without}
+    every = {id(p): p for net in nets for p in net.parameters() if p.requires_grad}
+    return [parameter for key, parameter in every.items() if key not in left_out]
 
 
 def multi_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -129,6 +153,7 @@ def fit(
     rng = np.random.default_rng(seed)
     for epoch in range(settings.epochs):
         order = rng.permutation(states)
+        fitter.begin_epoch()
         for number in range(per_epoch):
             fitter.step(examples, order[number * size : (number + 1) * size])
             on_progress((epoch * per_epoch + number + 1) / steps)

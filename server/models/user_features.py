@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from predawn.server.models.item_table import embedding_rows
+from predawn.server.models.mixing import mix
 from predawn.server.request import I64, U64, UserBatch
 
 F64 = NDArray[np.float64]
@@ -28,19 +30,20 @@ F64 = NDArray[np.float64]
 WINDOWS = (1, 2, 4, 8, 16, 32)
 _SMOOTHING = (2.0, 10.0)
 _SPECIAL_TABLES = 6
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN = 0x9E3779B97F4A7C15
 _AGE_EDGES_MS = 1000 * 2 ** np.arange(24, dtype=np.int64)  # 1 s .. 97 days
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureShape:
-    """What a tower was built for. types, attributes: columns of `UserBatch`; rows: per table."""
+    """What a tower was built for. types, attributes: columns of `UserBatch`; rows: per table;
+    item_rows: of the item table that tower and ranker share in training."""
 
     types: int
     attributes: int
     rows: int = 10_000
     bag: int = 4
+    item_rows: int = 16_384
 
     @property
     def tables(self) -> int:
@@ -57,14 +60,17 @@ class FeatureShape:
 @dataclass(frozen=True, slots=True)
 class UserFeatures:
     """slots: int64 [B, tables, bag], 0 where empty, else row of the stacked tables
-    (1 + table * rows + hash); dense: float64 [B, shape.dense]."""
+    (1 + table * rows + hash); dense: float64 [B, shape.dense]; items: int64 [B, H] row of the
+    shared item table, newest first, 0 where empty; bits: bool [B, H, types]."""
 
     slots: I64
     dense: F64
+    items: I64
+    bits: NDArray[np.bool_]
 
     def take(self, rows: I64) -> "UserFeatures":
         """The features of some users."""
-        return UserFeatures(self.slots[rows], self.dense[rows])
+        return UserFeatures(self.slots[rows], self.dense[rows], self.items[rows], self.bits[rows])
 
 
 def user_features(batch: UserBatch, shape: FeatureShape, prior: F64) -> UserFeatures:
@@ -79,7 +85,13 @@ def user_features(batch: UserBatch, shape: FeatureShape, prior: F64) -> UserFeat
             f"{shape.types} and {shape.attributes}"
         )
     bits = _bits(batch, types)
-    return UserFeatures(_slots(batch, bits, shape), _dense(batch, bits, prior))
+    used = np.arange(batch.items.shape[1]) < batch.lengths[:, None]
+    return UserFeatures(
+        slots=_slots(batch, bits, shape),
+        dense=_dense(batch, bits, prior),
+        items=np.where(used, embedding_rows(batch.items, shape.item_rows), 0),
+        bits=np.moveaxis(bits, 0, 2),
+    )
 
 
 def _bits(batch: UserBatch, types: int) -> NDArray[np.bool_]:
@@ -149,13 +161,6 @@ def _slot(values: U64, there: NDArray[np.bool_], table: int, rows: int) -> I64:
     salt = np.uint64(_GOLDEN * (table + 1) % 2**64)
     row = (mix(values ^ salt) % np.uint64(rows)).astype(np.int64)
     return np.where(there, 1 + table * rows + row, 0)
-
-
-def mix(values: U64) -> U64:
-    """Finaliser of SplitMix64 (Steele et al. 2014): every input bit moves every output bit."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
 
 
 def _dense(batch: UserBatch, bits: NDArray[np.bool_], prior: F64) -> F64:

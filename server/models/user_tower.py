@@ -16,13 +16,17 @@ exact form open, what stands here is our choice:
   Eq. 5    DCN-v2 cross of low rank r       Z = c * (U (V y) + b) + y,   c = flat(C), y = flat(Y)
   Eq. 1    X_l = norm(Concat(Z, X_dense) + R X_{l-1}),   R in R^{m x n}, X_dense one token
 
-Output: W flat(X_L) + W_d dense: the last residual hands smoothed rates to the rankers as they are.
-norm is RMSNorm.
+Output: E_k = W_k flat(X_L) + W'_k dense + b_k for each of K; the dense term, a last residual, hands
+smoothed rates to the rankers as they are. The last one becomes g E_K + sum_h w(h) v(item_h), the
+user's taste over the whole history, newest first: v are the item vectors that tower and ranker
+share in training, w(h) a learned weight by event types and recency (h = 0, 1, 2-3, 4-7, ...), g a
+learned scalar that starts small, or the taste would drown. So E_K . v(candidate) tells how the user
+took to items like it, and to this very one. norm is RMSNorm.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +36,8 @@ from predawn.server.models.snapshots import Tensors
 from predawn.server.models.user_features import FeatureShape, UserFeatures, user_features
 from predawn.server.request import F32, UserBatch
 
+_RECENCIES = 6
+_FIRST_GATE = 0.05
 _STANDARD_LIMIT = 6.0  # standardised dense features are clipped: one wild attribute harms nobody
 
 
@@ -64,6 +70,30 @@ def tower_shape(described: dict[str, Any]) -> TowerShape:
     fields = dict(described)
     features = FeatureShape(**fields.pop("features"))
     return TowerShape(features, **(fields | {"tokens": tuple(fields["tokens"])}))
+
+
+class State(NamedTuple):
+    """Tensors of `UserFeatures`, same names and shapes; dense in the dtype to compute in."""
+
+    slots: Tensor
+    dense: Tensor
+    items: Tensor
+    bits: Tensor
+
+    def take(self, rows: Tensor) -> "State":
+        """Some of the users."""
+        return State(*(tensor[rows] for tensor in self))
+
+
+def as_state(features: UserFeatures) -> State:
+    """Float64, on the CPU, sharing memory."""
+    return State(*(torch.from_numpy(getattr(features, name)) for name in State._fields))
+
+
+def recency_of(length: int) -> Tensor:
+    """Class of each position: 0, 1, 2-3, 4-7, ... int64 [length]."""
+    classes = [min(position.bit_length(), _RECENCIES - 1) for position in range(length)]
+    return torch.tensor(classes)
 
 
 class Level(nn.Module):
@@ -125,7 +155,13 @@ class TowerNet(nn.Module):
         dense, width = shape.features.dense, shape.width
         bags = torch.randn((rows, width), generator=generator) * 0.05
         bags[0] = 0
-        self.bags = nn.Embedding(rows, width, padding_idx=0, _weight=bags)
+        self.bags = nn.Embedding(rows, width, padding_idx=0, _weight=bags, sparse=True)
+        items = torch.randn((1 + shape.features.item_rows, shape.output_dim), generator=generator)
+        items *= shape.output_dim**-0.5
+        items[0] = 0
+        self.items = nn.Embedding(len(items), shape.output_dim, 0, _weight=items, sparse=True)
+        self.taste = nn.Parameter(torch.full((shape.features.types, _RECENCIES), 0.5))
+        self.taste.data[0] = 0.0
         self.mean = nn.Parameter(torch.zeros(dense), requires_grad=False)
         self.std = nn.Parameter(torch.ones(dense), requires_grad=False)
         hidden = 4 * width
@@ -142,10 +178,12 @@ class TowerNet(nn.Module):
         )
         self.head = weight(counts[-1] * width, shape.dim)
         self.head_dense = weight(dense, shape.dim)
+        self.gate = nn.Parameter(torch.tensor(_FIRST_GATE))
         self.head_bias = nn.Parameter(torch.zeros(shape.dim))
 
-    def forward(self, slots: Tensor, dense: Tensor) -> Tensor:
-        """slots: int64 [B, tables, bag]; dense: [B, dense] -> [B, dim] in dense's dtype."""
+    def forward(self, state: State) -> Tensor:
+        """float [B, dim] in the dtype of `state.dense`."""
+        slots, dense = state.slots, state.dense
         bags = self.bags(slots).to(dense.dtype).sum(dim=2)
         present = (slots > 0).sum(dim=2, keepdim=True).clamp(min=1)
         standard = ((dense - self.mean) / self.std).clamp(-_STANDARD_LIMIT, _STANDARD_LIMIT)
@@ -154,7 +192,18 @@ class TowerNet(nn.Module):
         x = torch.cat([bags * present.to(dense.dtype).rsqrt(), tokens[:, :-1]], dim=1)
         for level in self.levels:
             x = level(x, tokens[:, -1:])
-        return x.flatten(1) @ self.head + standard @ self.head_dense + self.head_bias
+        out = x.flatten(1) @ self.head + standard @ self.head_dense + self.head_bias
+        width = self.shape.output_dim
+        last = self.gate * out[:, -width:] + self._taste(state)
+        return torch.cat([out[:, :-width], last], dim=1)
+
+    def _taste(self, state: State) -> Tensor:
+        """sum_h w(h) v(item_h). [B, D]"""
+        recency = recency_of(state.items.shape[1]).to(state.items.device)
+        by_event = self.taste[:, recency]  # [types, H]
+        weights = torch.einsum("bht,th->bh", state.bits.to(by_event.dtype), by_event)
+        taste: Tensor = (weights[:, None] @ self.items(state.items).to(by_event.dtype)).squeeze(1)
+        return taste
 
 
 class UserTower:
@@ -163,7 +212,7 @@ class UserTower:
     def __init__(self, net: TowerNet, prior: F32, device: str = "cpu") -> None:
         self._net = net.to(torch.device(device)).eval()
         for name, parameter in self._net.named_parameters():
-            if not name.startswith("bags."):  # the tables stay as they are: they are only gathered
+            if not name.startswith(("bags.", "items.")):  # tables are only gathered from
                 parameter.data = parameter.data.double()
         self._prior = prior.astype(np.float64)
         self._device = torch.device(device)
@@ -183,9 +232,8 @@ class UserTower:
     @torch.inference_mode()
     def embed_features(self, features: UserFeatures) -> F32:
         """The same from features that are already there (training's evaluation)."""
-        slots = torch.from_numpy(features.slots).to(self._device)
-        dense = torch.from_numpy(features.dense).to(self._device)
-        out: F32 = self._net(slots, dense).float().cpu().numpy()
+        state = State(*(tensor.to(self._device) for tensor in as_state(features)))
+        out: F32 = self._net(state).float().cpu().numpy()
         return out
 
 
