@@ -26,7 +26,7 @@ def test_demo_serves_and_sums_up() -> None:
     assert found["requests"] == sum(found["sources"].values()) == pytest.approx(100, abs=5)
     assert found["inferences_saved"] == found["requests"] - found["inferences"]
     assert found["inferences"] > 0
-    assert "/v1/rank -d '" in out.getvalue() and "Time is compressed" in out.getvalue()
+    assert "/v1/rank -H '" in out.getvalue() and "Time is compressed" in out.getvalue()
 
 
 def test_interrupt_ends_it_with_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
