@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from predawn.server.errors import PredawnError
+
 # The parent may be gone before the tie is made: then its id is not ours to see any more.
 _TETHER = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
@@ -25,7 +27,7 @@ _TETHER = (
 _POLL_S = 0.05
 
 
-class ChildDied(Exception):
+class ChildDied(PredawnError):
     """A child ended, or did not become ready; the message has its last lines."""
 
 

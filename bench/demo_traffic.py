@@ -91,7 +91,7 @@ def _events_body(
     trace: Trace, bits: NDArray[np.uint16], first: int, last: int, shift_ms: int
 ) -> bytes:
     """What the users of requests first..last - 1 saw and clicked."""
-    events: list[dict[str, object]] = []
+    events: list[object] = []
     for i in range(first, last):
         user, t_ms = trace.user(i), int(trace.t_ms[i]) + shift_ms
         rows = slice(int(trace.offsets[i]), int(trace.offsets[i + 1]))

@@ -7,7 +7,6 @@ order, so that a disturbance of the machine hits all of them; a value is the med
 import gc
 import math
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,11 +16,12 @@ from typing import Literal
 import numpy as np
 
 from predawn.bench import machine
+from predawn.server.errors import PredawnError
 
 Better = Literal["lower", "higher"]
 
 
-class BenchError(Exception):
+class BenchError(PredawnError):
     """A benchmark cannot be trusted: subjects disagree, or something it needs is missing."""
 
 
@@ -111,12 +111,6 @@ class Timing:
     def median_ns(self) -> float:
         return float(np.median(self.rounds_ns))
 
-    @property
-    def spread(self) -> float:
-        """Distance of the quartiles as a share of the median."""
-        low, high = np.quantile(self.rounds_ns, (0.25, 0.75))
-        return float(high - low) / self.median_ns
-
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -158,6 +152,12 @@ def _share(value: float, limit: float | None, better: Better) -> float | None:
     return limit / value if better == "lower" else value / limit
 
 
+def spread(rounds: Sequence[float]) -> float:
+    """How much the rounds of a figure differ: distance of the quartiles over the median."""
+    low, middle, high = np.quantile(rounds, (0.25, 0.5, 0.75))
+    return float((high - low) / middle)
+
+
 def quiet_row(mark: Stamp, quiet: machine.Quiet) -> Row:
     """The noise of the machine during a run, as a row beside its results."""
     return mark.row("machine", "stall_share", quiet.stall_share, "share", n=1)
@@ -169,11 +169,6 @@ def measure(mark: Stamp, cases: Sequence[Case], effort: Effort) -> list[Row]:
         _check_same(case)
     timings = _interleaved([s for case in cases for s in case.subjects()], effort)
     return [row for case in cases for row in _rows(mark, case, timings)]
-
-
-def result_hash(case: Case) -> int:
-    """CRC of our result: equal hashes of two runs mean that they computed the same."""
-    return zlib.crc32(_bytes_of(case.own.call()))
 
 
 def _bytes_of(result: object) -> bytes:
@@ -250,7 +245,7 @@ def _rows(mark: Stamp, case: Case, timings: dict[int, Timing]) -> Iterator[Row]:
         yield mark.row(
             case.name, "time", value, unit, limit=limit, peer=f"{name} (not installed)", n=own.calls
         )
-    yield mark.row(case.name, "time_spread", own.spread, "share", n=own.calls)
+    yield mark.row(case.name, "time_spread", spread(own.rounds_ns), "share", n=own.calls)
     if case.work_bytes:
         bandwidth = case.work_bytes / value
         top = case.work_bytes / limit if limit else None

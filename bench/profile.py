@@ -116,7 +116,8 @@ def _breakdown_table(profile: Profile) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for line in stages.figures(profile.found):
         cells = (line.mean_us, line.p50_us, line.p99_us)
-        table.add_section() if line.name == "sum of the stages" else None
+        if line.name == "sum of the stages":
+            table.add_section()
         table.add_row(line.name, *(report.figure(cell) for cell in cells), f"{line.share:.1%}")
     return table
 
@@ -127,5 +128,5 @@ def _slowest_table(profile: Profile) -> Table:
     for name in rows[0]:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*(f"{value:,.0f}" for value in row.values()))
+        table.add_row(*(report.figure(value) for value in row.values()))
     return table

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from predawn.bench.harness import Row
 
-_DETAIL = ("time_spread",)  # shown beside their value, not on a line of their own
+_SPREAD = "_spread"  # a metric with this ending is shown beside the metric it is the spread of
 
 
 def json_lines(rows: Sequence[Row]) -> bytes:
@@ -54,16 +54,20 @@ def _table(suite: str, rows: Sequence[Row], note: str) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("peer", no_wrap=True)
     table.add_column("value / peer's", justify="right")
-    spreads = {row.case: row.value for row in rows if row.metric == "time_spread"}
+    spreads = {(row.case, row.metric): row.value for row in rows if _is_spread(row)}
     last = ("", "")
     for row in rows:
-        if row.metric in _DETAIL:
+        if _is_spread(row):
             continue
-        cells = _cells(row, spreads.get(row.case) if row.metric == "time" else None)
+        cells = _cells(row, spreads.get((row.case, row.metric + _SPREAD)))
         again = (row.case, row.metric) == last  # one more peer of the figure above
         table.add_row(*(("",) * 6 if again else cells[:6]), *cells[6:])
         last = (row.case, row.metric)
     return table
+
+
+def _is_spread(row: Row) -> bool:
+    return row.metric.endswith(_SPREAD)
 
 
 def _cells(row: Row, spread: float | None) -> tuple[str, ...]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from predawn.bench import load, machine, rig
+from predawn.bench import harness, load, machine, rig
 from predawn.bench.bodies import rank_body
 from predawn.bench.child import Child, free_port
 from predawn.bench.harness import BenchError, Effort, Row, Stamp
-from predawn.bench.prepare import SMALL, prepare
+from predawn.bench.prepare import SMALL, prepare, state_dir
 from predawn.server.request import I64
 
 _ECHOES = ("protocol", "aiohttp")
@@ -137,42 +137,55 @@ def _count(drives: Sequence[rig.Drive]) -> int:
 
 
 def _echo_rows(mark: Stamp, case: str, drives: dict[str, list[rig.Drive]]) -> list[Row]:
-    own = drives["predawn"]
-    cpu = {name: _median(d.cpu_us_per_request for d in found) for name, found in drives.items()}
-    rows = [
-        mark.row(
-            case,
-            "cpu_per_request",
-            cpu["predawn"],
-            "us",
-            limit=cpu["protocol"],
-            peer=peer,
-            ratio=cpu["predawn"] / cpu[peer],
-            n=_count(own),
-        )
-        for peer in _ECHOES
+    cpu = {name: [d.cpu_us_per_request for d in found] for name, found in drives.items()}
+    least = _median(cpu["protocol"])
+    n = _count(drives["predawn"])
+    rows = _against(mark, case, "cpu_per_request", "us", cpu, _ECHOES, n, limit=least)
+    rows += [
+        mark.row(case, f"cpu_per_request_{peer}", _median(cpu[peer]), "us", n=n) for peer in _ECHOES
     ]
-    rows += [mark.row(case, f"cpu_per_request_{p}", cpu[p], "us", n=_count(own)) for p in _ECHOES]
-    for metric, q in (("p50", 0.5), ("p99", 0.99)):
-        rows += _latency_rows(mark, case, metric, q, drives, "predawn", _ECHOES)
-    return rows
+    return rows + _latency_rows(mark, case, drives, _ECHOES)
 
 
 def _latency_rows(
+    mark: Stamp, case: str, drives: dict[str, list[rig.Drive]], peers: Sequence[str]
+) -> list[Row]:
+    """p50 and p99 of the first of `drives` against `peers`."""
+    n = _count(next(iter(drives.values())))
+    rows: list[Row] = []
+    for metric, q in (("p50", 0.5), ("p99", 0.99)):
+        found = {name: [d.recorder.quantile_ms(q) for d in ds] for name, ds in drives.items()}
+        rows += _against(mark, case, metric, "ms", found, peers, n)
+    return rows
+
+
+def _against(
     mark: Stamp,
     case: str,
     metric: str,
-    q: float,
-    drives: dict[str, list[rig.Drive]],
-    own: str,
+    unit: str,
+    rounds: dict[str, list[float]],
     peers: Sequence[str],
+    n: int,
+    limit: float | None = None,
 ) -> list[Row]:
-    value = {name: _median(d.recorder.quantile_ms(q) for d in ds) for name, ds in drives.items()}
-    n = _count(drives[own])
-    return [
-        mark.row(case, metric, value[own], "ms", peer=peer, ratio=value[own] / value[peer], n=n)
+    """The median of the first of `rounds`, a row per peer, and its spread."""
+    own = next(iter(rounds.values()))
+    value = _median(own)
+    rows = [
+        mark.row(
+            case,
+            metric,
+            value,
+            unit,
+            limit=limit,
+            peer=peer,
+            ratio=value / _median(rounds[peer]),
+            n=n,
+        )
         for peer in peers
     ]
+    return [*rows, mark.row(case, f"{metric}_spread", harness.spread(own), "share", n=n)]
 
 
 def _by_mode(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
@@ -180,7 +193,7 @@ def _by_mode(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
     messages = _messages(range(plan.users), plan.items[-1])
     at_ns = load.poisson(plan.rate / 5, max(1, round(plan.rate / 5 * plan.slice_s * 2)), seed=4)
     drives: dict[str, list[rig.Drive]] = {"soap": [], "frozen": []}
-    snapshot = prepare(SMALL, folder / "models", lambda stage, share: None).snapshot
+    snapshot = prepare(SMALL, state_dir() / "models", lambda stage, share: None).snapshot
     with (
         _reference(folder / "soap", snapshot, mode="soap", direct_ttl="500ms") as soap,
         _reference(folder / "frozen", snapshot, mode="frozen") as frozen,
@@ -193,11 +206,7 @@ def _by_mode(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
                 drives[name].append(_clean(name, rig.drive(child, messages, at_ns)))
         computed = rig.metrics(soap).total("predawn_inferences_total")
     case = "soap against frozen, reference models"
-    rows = [
-        row
-        for metric, q in (("p50", 0.5), ("p99", 0.99))
-        for row in _latency_rows(mark, case, metric, q, drives, "soap", ["frozen"])
-    ]
+    rows = _latency_rows(mark, case, drives, ["frozen"])
     return [*rows, mark.row(case, "inferences_behind", computed, "users", n=_count(drives["soap"]))]
 
 

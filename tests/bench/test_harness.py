@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 
 from predawn.bench import harness, machine
@@ -75,10 +74,9 @@ def test_all_subjects_take_turns_in_every_round() -> None:
     assert turns[-12:] == [*"abc", *"bca", *"cab", *"abc"] or set(turns[-3:]) == set("abc")
 
 
-def test_result_hash_changes_with_the_result() -> None:
-    one = Case("c", Subject("a", lambda: np.arange(3)))
-    two = Case("c", Subject("a", lambda: np.arange(4)))
-    assert harness.result_hash(one) == harness.result_hash(one) != harness.result_hash(two)
+def test_spread_is_the_distance_of_the_quartiles() -> None:
+    assert harness.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
+    assert harness.spread([2.0, 2.0]) == 0
 
 
 def test_the_machines_noise_is_a_row() -> None:
