@@ -35,7 +35,7 @@ def _split(line: str) -> list[str]:
 
 def read_separated(path: Path, lines: Iterator[bytes]) -> list[Block]:
     """One request of one item per row, sorted by time (stable)."""
-    header = _split(next(lines).decode())
+    header = _split(_text(path, 1, next(lines)))
     position = {name: at for at, name in enumerate(header)}
     where = {field: _first(position, accepted) for field, accepted in _NAMES.items()}
     for field, at in where.items():
@@ -67,6 +67,13 @@ def read_separated(path: Path, lines: Iterator[bytes]) -> list[Block]:
     return [in_time_order(block)]
 
 
+def _text(path: Path, number: int, line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise TraceError(path, number, f"is not UTF-8: {error}") from None
+
+
 def _first(position: dict[str, int], accepted: Iterable[str]) -> int | None:
     return next((position[name] for name in accepted if name in position), None)
 
@@ -74,7 +81,7 @@ def _first(position: dict[str, int], accepted: Iterable[str]) -> int | None:
 def _columns(path: Path, lines: Iterable[bytes], width: int) -> list[tuple[str, ...]]:
     rows: list[list[str]] = []
     for number, line in enumerate(lines, 2):
-        row = _split(line.decode("utf-8", "replace"))
+        row = _split(_text(path, number, line))
         if len(row) != width:
             raise TraceError(path, number, f"has {len(row)} fields, the header has {width}")
         rows.append(row)
@@ -127,8 +134,9 @@ def read_parquet(path: Path) -> list[Block]:
 
 
 def _single(column: Any) -> Any:
-    """The one array of a column (or an empty one) after `combine_chunks`."""
-    return column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    """The one array of a column (or an empty one) after `combine_chunks`; categories as values."""
+    array = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _parquet_block(path: Path, columns: dict[str, Any]) -> Block:
@@ -139,6 +147,7 @@ def _parquet_block(path: Path, columns: dict[str, Any]) -> Block:
         raise TraceError(path, row + 1, f"t_ms goes back: {t_ms[row]} after {t_ms[row - 1]}")
     counts, flat = _jagged(path, columns)
     item_ids = _parquet_ids(path, "items", flat)
+    _no_item_twice(path, counts, item_ids)
     clicked = _parquet_clicked(path, columns, counts, item_ids)
     return Block(
         t_ms=t_ms,
@@ -169,14 +178,17 @@ def _jagged(path: Path, columns: dict[str, Any]) -> tuple[I64, Any]:
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         raise TraceError(path, int(empty[0]) + 1, "items: needs at least one id, got none")
-    requests = np.repeat(np.arange(len(counts)), counts)
-    _, values = np.unique(flat.to_numpy(zero_copy_only=False), return_inverse=True)
-    keys = np.sort(requests * (int(values.max()) + 1) + values)
+    return counts, flat
+
+
+def _no_item_twice(path: Path, counts: I64, item_ids: Ids) -> None:
+    _, numbers = np.unique(np.asarray(item_ids), return_inverse=True)
+    span = int(numbers.max(initial=0)) + 1
+    keys = np.sort(np.repeat(np.arange(len(counts)), counts) * span + numbers)
     twice = np.flatnonzero(np.diff(keys) == 0)
     if len(twice):
-        row = int(keys[twice[0]] // (int(values.max()) + 1)) + 1
+        row = int(keys[twice[0]] // span) + 1
         raise TraceError(path, row, "items: an id is there twice")
-    return counts, flat
 
 
 def _numbers(path: Path, name: str, column: Any, dtype: Any) -> Any:

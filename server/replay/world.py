@@ -104,7 +104,10 @@ class World:
             await self._batcher.close()
             for task in background:
                 task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            ends = await asyncio.gather(*background, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _sweeps(self) -> None:
         """`frozen` is computed once, when the warm-up has shown some users."""

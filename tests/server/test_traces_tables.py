@@ -34,6 +34,13 @@ def test_plain_separated_events_with_string_ids(tmp_path: Path) -> None:
     assert trace.labels == {}
 
 
+def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.tsv"
+    path.write_bytes(HEADER.encode() + ROWS.encode() + b"\xff\t1\t2\t0\t0\t0\t1\n")
+    with pytest.raises(TraceError, match="5: is not UTF-8"):
+        read_trace(path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -78,6 +85,12 @@ def test_parquet_events_with_booleans(tmp_path: Path) -> None:
     assert trace.item_ids == ["x", "y"] and trace.clicked.tolist() == [False, True]
 
 
+def test_parquet_categories_are_read_as_their_values(tmp_path: Path) -> None:
+    users = pa.array(["a", "b", "a"]).dictionary_encode()
+    path = parquet(tmp_path / "t.parquet", t_ms=[1, 2, 3], user=users, item=[1, 2, 3])
+    assert read_trace(path).users == ["a", "b", "a"]
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
@@ -89,6 +102,9 @@ def test_parquet_events_with_booleans(tmp_path: Path) -> None:
         ({"t_ms": [1], "user": [None], "item": [1]}, "column 'user' has nulls"),
         ({"t_ms": [1, 2], "user": [1, 1], "items": [[1], []]}, "2: items: needs at least one id"),
         ({"t_ms": [1, 2], "user": [1, 1], "items": [[1], [2, 3, 2]]}, "2: items: an id is there"),
+        ({"t_ms": [1], "user": [1], "items": [[[7]]]}, "column 'items' needs integers, it has lis"),
+        ({"t_ms": [1], "user": [1], "items": [[1.5]]}, "column 'items' needs integers, it has dou"),
+        ({"t_ms": [1], "user": [1], "items": [[None]]}, "column 'items' has nulls"),
         ({"t_ms": [1], "user": [1], "items": [7]}, "column 'items' needs lists, it has int64"),
         (
             {"t_ms": [1, 2], "user": [1, 1], "items": [[1], [2]], "clicked": [[1], [1]]},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from replay_cases import day, visits
 
+from predawn.server.refresher import Refresher
 from predawn.server.replay.embeddings import embeddings_of
 from predawn.server.replay.options import ReplayOptions
 from predawn.server.replay.recording import Recording
@@ -82,6 +83,15 @@ def test_a_hung_engine_leaves_no_request_late() -> None:
     world = run(day(), mode="ercache", hang_rate=0.2, hang_s=30.0)
     assert world.recording.took_ns.max() <= 50_000_000
     assert world.recording.failed.any()
+
+
+def test_a_background_part_that_dies_ends_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: Refresher) -> None:
+        raise ValueError("the sweeps broke")
+
+    monkeypatch.setattr(Refresher, "run", broken)
+    with pytest.raises(ValueError, match="the sweeps broke"):
+        run(visits([(0, 1)]))
 
 
 def test_a_small_store_forgets() -> None:
