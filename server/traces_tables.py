@@ -120,9 +120,10 @@ def read_parquet(path: Path) -> list[Block]:
     """One block of a Parquet file of requests or events; TraceError names row and reason."""
     try:
         table = pq.read_table(path).combine_chunks()
-    except pa.ArrowException as error:
+        table.validate(full=True)
+        columns = {name: _single(table.column(name)) for name in table.column_names}
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise TraceError(path, 0, f"not a readable Parquet file: {error}") from None
-    columns = {name: _single(table.column(name)) for name in table.column_names}
     if "items" not in columns and "item" not in columns:
         raise TraceError(path, 0, "needs a column 'items' (lists) or 'item'; it has neither")
     for name in ("t_ms", "user"):
