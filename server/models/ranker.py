@@ -4,11 +4,12 @@ numpy only, no torch: it runs inside the request, on the event loop's thread, an
 without waiting for torch. Ten candidates of one user take about 40 us on one core.
 
 Layer 1 is split by its inputs, so nothing is computed twice:
-  user part   W_u [embeddings | one-hot source of each] + b   once per request, for all its rows
-  item part   W_s [item statistics]                           once per snapshot: a table to gather
-  rest        W_i v + W_m [Q_j . v] + W_d pwl(features)       per candidate
-v is the item's vector from a hashed table, so that items never seen have one, too; Q = W_q user are
-`matches` queries of its width: how well the candidate fits what the tower says the user takes to.
+  user part   W_u [E_1 .. | one-hot source of each] + b       once per request, for all its rows
+  item part   W_s [item statistics] + W_i v                   once per snapshot: a table to gather
+  rest        w_m (E_K . v) + W_d pwl(features)               per candidate
+E_K, the last embedding, is in the space of the items' vectors v and serves for that match alone:
+how well a candidate fits what the user took to. v comes from a hashed table; items not seen in
+training have one, too, that means nothing by itself (W_i v is left out) but tells items apart.
 Then x_1 = x_0 * (U (V x_0) + c) + x_0 (DCN-v2 cross, rank 16), a hidden layer, a sigmoid per task.
 pwl: each feature becomes `bins` numbers in 0..1 between its training quantiles on a log scale
 (Gorishniy et al. 2022, arXiv 2203.05556), less their mean; a missing feature is that mean.
@@ -26,14 +27,14 @@ from predawn.server.request import F32, RankBatch, Source
 
 @dataclass(frozen=True, slots=True)
 class RankerShape:
-    """Small configuration by default. user: sum of the user models' dims, in their order."""
+    """Small configuration by default. user: sum of the user models' dims, in their order; the last
+    `embedding` values are E_K."""
 
     tasks: tuple[str, ...]
     item_features: tuple[str, ...]
     user: int
     user_models: int = 1
     embedding: int = 32
-    matches: int = 1
     embedding_rows: int = 16_384
     bins: int = 8
     hidden: int = 64
@@ -104,11 +105,11 @@ class Ranker:
         self._encoding = Encoding(
             *(tensors[f"encoding.{name}"] for name in ("low", "width", "mean"))
         )
-        self._item_part = _project_items(self._items, tensors)
+        self._item_part = _project_items(self._items, tensors, shape)
         self._vectors = tensors["embedding"]
         self._weights = {name: tensors[name] for name in _WEIGHTS}
         self._source_part = tensors["source"].reshape(shape.user_models, len(Source), shape.hidden)
-        expected = (shape.user, shape.hidden)
+        expected = (shape.user - shape.embedding, shape.hidden)
         if tensors["user"].shape != expected:
             raise ValueError(f"user weights are {tensors['user'].shape}, expected {expected}")
 
@@ -121,9 +122,9 @@ class Ranker:
         weights = self._weights
         x = self._item_part[self._items.find(batch.item_hashes)]
         vectors = self._vectors[embedding_rows(batch.item_hashes, self._shape.embedding_rows)]
-        x += vectors @ weights["item"]
         x += self._rows(batch, self._user_part(batch))
-        x += self._matches(batch, vectors) @ weights["match"]
+        taste = self._rows(batch, batch.user[:, -self._shape.embedding :])
+        x += (taste * vectors).sum(axis=1, keepdims=True) * weights["match"]
         if self.item_features:
             x += self._encoding.encode(batch.item_features) @ weights["dense"]
         crossed = x @ weights["cross_v"] @ weights["cross_u"]
@@ -135,15 +136,10 @@ class Ranker:
         probabilities: F32 = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
         return probabilities
 
-    def _matches(self, batch: RankBatch, vectors: F32) -> F32:
-        """Q_j . v of every candidate. float32 [R, matches]"""
-        queries = self._rows(batch, batch.user @ self._weights["query"])
-        split = queries.reshape(len(queries), self._shape.matches, self._shape.embedding)
-        return np.asarray((split @ vectors[:, :, None])[:, :, 0])
-
     def _user_part(self, batch: RankBatch) -> F32:
         """The user part of layer 1, computed once per request: [U, hidden]."""
-        part = batch.user @ self._weights["user"] + self._weights["bias"]
+        general = batch.user[:, : -self._shape.embedding]
+        part = general @ self._weights["user"] + self._weights["bias"]
         for model in range(self._shape.user_models):
             part += self._source_part[model][batch.sources[:, model]]
         return np.asarray(part)
@@ -162,13 +158,15 @@ class Ranker:
 
 
 _WEIGHTS = (
-    *("user", "bias", "item", "query", "match", "dense", "cross_v", "cross_u", "cross_b"),
+    *("user", "bias", "match", "dense", "cross_v", "cross_u", "cross_b"),
     *("mlp", "mlp_b", "out", "out_b"),
 )
 
 
-def _project_items(items: ItemTable, tensors: Tensors) -> F32:
+def _project_items(items: ItemTable, tensors: Tensors, shape: RankerShape) -> F32:
     """The item part of layer 1 for every known item; last, the one of unseen items."""
     standard = (items.features() - tensors["statistics.mean"]) / tensors["statistics.std"]
     projected = standard @ tensors["statistics"]
+    vectors = tensors["embedding"][embedding_rows(items.hashes, shape.embedding_rows)]
+    projected[:-1] += vectors @ tensors["item"]
     return np.asarray(projected, dtype=np.float32)

@@ -17,16 +17,19 @@ from predawn.server.request import F32, Source
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """R rows. embedding: int64 [R], `embedding_rows`; statistics: float32
-    [R, S], standardised; dense: float32 [R, F * bins], encoded."""
+    """R rows. embedding: int64 [R], `embedding_rows`; seen: float32 [R], 1 where the item was;
+    statistics: float32 [R, S], standardised; dense: float32 [R, F * bins], encoded."""
 
     embedding: Tensor
+    seen: Tensor
     statistics: Tensor
     dense: Tensor
 
     def take(self, rows: Tensor) -> "Candidates":
         """Some of the rows."""
-        return Candidates(self.embedding[rows], self.statistics[rows], self.dense[rows])
+        return Candidates(
+            self.embedding[rows], self.seen[rows], self.statistics[rows], self.dense[rows]
+        )
 
 
 class RankerNet(nn.Module):
@@ -46,12 +49,11 @@ class RankerNet(nn.Module):
             scale = max(rows, 1) ** -0.5
             return nn.Parameter(torch.randn((rows, columns), generator=generator) * scale)
 
-        self.user = weight(shape.user, hidden)
+        self.user = weight(shape.user - shape.embedding, hidden)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.source = nn.Parameter(torch.zeros(shape.user_models * len(Source), hidden))
         self.item = weight(shape.embedding, hidden)
-        self.query = nn.Parameter(torch.eye(shape.user, shape.matches * shape.embedding).flip(0, 1))
-        self.match = weight(shape.matches, hidden)
+        self.match = weight(1, hidden)
         self.statistics = weight(statistics_width(tasks), hidden)
         self.dense = weight(len(shape.item_features) * shape.bins, hidden)
         self.cross_v = weight(hidden, shape.rank)
@@ -68,11 +70,13 @@ class RankerNet(nn.Module):
     ) -> Tensor:
         """Logits [R, tasks]. user: [U, dim]; sources: int64 [U, models]; request: int64 [R]."""
         columns = torch.arange(self.shape.user_models) * len(Source)
-        user_part = user @ self.user + self.source[sources + columns].sum(dim=1) + self.bias
+        width = self.shape.embedding
+        general, taste = user[:, :-width], user[:, -width:]
+        user_part = general @ self.user + self.source[sources + columns].sum(dim=1) + self.bias
         vectors = self.embedding(candidates.embedding)
-        queries = (user @ self.query).view(len(user), -1, self.shape.embedding)
-        matches = (queries[request] @ vectors[:, :, None]).squeeze(2)
-        x = user_part[request] + vectors @ self.item + matches @ self.match
+        match = (taste[request] * vectors).sum(dim=1, keepdim=True)
+        x = user_part[request] + (vectors @ self.item) * candidates.seen[:, None]
+        x = x + match * self.match
         x = x + candidates.statistics @ self.statistics + candidates.dense @ self.dense
         x = x * (x @ self.cross_v @ self.cross_u + self.cross_b) + x
         hidden = torch.relu(x @ self.mlp + self.mlp_b)

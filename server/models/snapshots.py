@@ -64,7 +64,9 @@ class Snapshot:
         return cast(dict[str, Any], found)
 
 
-def write_snapshot(out: Path, files: Mapping[str, Tensors], meta: Mapping[str, Any]) -> Path:
+def write_snapshot(
+    out: Path, files: Mapping[str, Mapping[str, NDArray[Any]]], meta: Mapping[str, Any]
+) -> Path:
     """Writes the next version below `out` (created when absent) and returns its directory.
 
     files: "name.safetensors" -> arrays by name; meta: anything JSON can say. ValueError for a file
@@ -206,7 +208,7 @@ def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
     return content
 
 
-def _contiguous(tensors: Tensors) -> Tensors:
+def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 

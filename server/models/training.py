@@ -87,7 +87,7 @@ def train(
     started_ns = clock.monotonic_ns()
     torch.set_num_threads(threads)
     run = _Run(trace, holdout, seed, max_rows)
-    settings = FitSettings() if epochs is None else FitSettings(epochs=epochs)
+    settings = FitSettings(epochs=epochs)
     on_progress("features", 0.0)
     examples = run.examples()
     tower, ranker = run.untrained(examples)

@@ -114,6 +114,7 @@ def make_examples(
         counts=np.diff(trace.offsets)[both],
         candidates=Candidates(
             torch.from_numpy(hashed),
+            torch.from_numpy(items.statistics[rows][:, -1].copy()),
             torch.from_numpy(standard.astype(np.float32)),
             torch.from_numpy(encoded.astype(np.float32)),
         ),

@@ -4,8 +4,9 @@ The tower learns through the ranker, which is the mix tower of SUM and, unlike t
 Small logs overfit within an epoch; most of the settings below are against that.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,21 @@ from predawn.server.models.training_examples import Examples
 from predawn.server.models.user_tower import State, TowerNet
 from predawn.server.request import I64, Source
 
+_ROWS = 240_000  # passes over rows that a default training takes: seconds on one core
+_EPOCHS_LIMIT = 6
+
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Rates are per element and step."""
+    """epochs: None for as many as fit `_ROWS`, 1 .. 6; drop rates are per element and step."""
 
-    epochs: int = 6
+    epochs: int | None = None
     rows_per_step: int = 512
     learning_rate: float = 4e-3
     table_learning_rate: float = 1e-3
-    weight_decay: float = 0.6
+    weight_decay: float = 1.0
     slot_drop: float = 0.5
-    item_drop: float = 0.3
+    item_drop: float = 0.5
     dense_drop: float = 0.3
     default_rate: float = 0.05  # states replaced by the default vector, zeros or the mean
 
@@ -44,7 +48,7 @@ class Fitter:
         self._mean = torch.zeros(tower.shape.dim)
         tables = [tower.bags.weight, tower.items.weight]
         self._tables, self._first_tables = tables, [table.detach().clone() for table in tables]
-        free = [tower.taste, tower.gate, ranker.query]  # start at a meaning: not pulled to zero
+        free = [tower.taste, tower.gate]  # start at a meaning: not pulled to zero
         others = _parameters((tower, ranker), without=[*tables, *free])
         groups: list[dict[str, Any]] = [{"params": others}, {"params": free, "weight_decay": 0.0}]
         self._optimiser = torch.optim.AdamW(
@@ -54,20 +58,13 @@ class Fitter:
             weight_decay=settings.weight_decay,
         )
         self._table_optimiser = torch.optim.SparseAdam(tables, lr=settings.table_learning_rate)
-        rates = (settings.learning_rate, settings.table_learning_rate)
-        self._schedules = [
-            torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
-            )
-            for optimiser, rate in zip(self._optimisers(), rates, strict=True)
-        ]
-
-    def _optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-        return self._optimiser, self._table_optimiser
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda step: rate_at(step, steps)
+        )
 
     def begin_epoch(self) -> None:
         """Puts the tables back to their start: in training, as in serving, no row of a table has
-        learned from the example it is read for (arXiv 2305.19531). Else they overfit at once."""
+        learned from the example it is read for (MEDA, arXiv 2305.19531). Else they overfit."""
         for table, first in zip(self._tables, self._first_tables, strict=True):
             table.data.copy_(first)
         self._table_optimiser.state.clear()
@@ -83,13 +80,13 @@ class Fitter:
         candidates = self._drop_items(examples.candidates.take(rows))
         logits = self._ranker(user, sources, position, candidates)
         loss = multi_task_loss(logits, examples.labels[rows])
-        for optimiser in self._optimisers():
+        optimisers = (self._optimiser, self._table_optimiser)
+        for optimiser in optimisers:
             optimiser.zero_grad()
         torch.autograd.backward(loss)
-        for optimiser in self._optimisers():
+        for optimiser in optimisers:
             optimiser.step()
-        for schedule in self._schedules:
-            schedule.step()
+        self._schedule.step()
         return float(loss.detach())
 
     def _happens(self, rate: float, *size: int) -> Tensor:
@@ -108,8 +105,8 @@ class Fitter:
 
     def _drop_items(self, candidates: Candidates) -> Candidates:
         lost = self._happens(self._settings.item_drop, len(candidates.embedding))
-        embedding = candidates.embedding.masked_fill(lost, 0)
-        return Candidates(embedding, candidates.statistics, candidates.dense)
+        seen = candidates.seen.masked_fill(lost, 0)
+        return replace(candidates, seen=seen)
 
     def _some_default(self, user: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         """A few states as an unknown user is served: half with zeros, half with the mean."""
@@ -124,6 +121,13 @@ def _parameters(nets: tuple[nn.Module, ...], without: Sequence[Tensor]) -> list[
     left_out = {id(parameter) for parameter in without}
     every = {id(p): p for net in nets for p in net.parameters() if p.requires_grad}
     return [parameter for key, parameter in every.items() if key not in left_out]
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Share of the learning rate: up over the first tenth, then down along a cosine to 0."""
+    warm_up = max(steps / 10, 1.0)
+    done = max(step - warm_up, 0.0) / max(steps - warm_up, 1.0)
+    return min((step + 1) / warm_up, 1.0) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
 def multi_task_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -148,10 +152,12 @@ def fit(
     share = settings.rows_per_step * states / max(int(examples.counts.sum()), 1)
     size = max(1, min(states, round(share)))
     per_epoch = -(-states // size)
-    steps = settings.epochs * per_epoch
+    rows = max(int(examples.counts.sum()), 1)
+    epochs = settings.epochs or min(max(_ROWS // rows, 1), _EPOCHS_LIMIT)
+    steps = epochs * per_epoch
     fitter = Fitter(tower, ranker, settings, seed, steps)
     rng = np.random.default_rng(seed)
-    for epoch in range(settings.epochs):
+    for epoch in range(epochs):
         order = rng.permutation(states)
         fitter.begin_epoch()
         for number in range(per_epoch):

@@ -1,0 +1,125 @@
+"""The ranker: rows stand alone, and unknown things are neutral."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from model_cases import RANKER, rank_batch, ranker
+
+from predawn.server.models.ranker import Encoding, Ranker, fit_encoding, ranker_shape
+from predawn.server.request import RankBatch
+
+
+def rows_of(batch: RankBatch, request: int, rows: slice) -> RankBatch:
+    """Some candidates of one request, as a batch of their own."""
+    start = int(batch.offsets[request])
+    picked = slice(start + rows.start, start + rows.stop)
+    return RankBatch(
+        user=batch.user[request : request + 1],
+        sources=batch.sources[request : request + 1],
+        offsets=np.array([0, rows.stop - rows.start]),
+        item_hashes=batch.item_hashes[picked],
+        item_features=batch.item_features[picked],
+    )
+
+
+def test_a_candidate_scores_the_same_alone_and_in_company() -> None:
+    parts = ranker()
+    model = Ranker(RANKER, parts.tensors)
+    batch = rank_batch([5, 1, 0, 9], parts.items)
+    whole = model.score(batch)
+    assert whole.shape == (15, 2) and whole.dtype == np.float32
+    for request, count in enumerate([5, 1, 0, 9]):
+        for row in range(count):
+            alone = model.score(rows_of(batch, request, slice(row, row + 1)))
+            at = int(batch.offsets[request]) + row
+            np.testing.assert_allclose(alone[0], whole[at], atol=1e-6)
+
+
+def test_scores_are_probabilities_even_at_the_extremes() -> None:
+    parts = ranker()
+    batch = rank_batch([50], parts.items)
+    wild = RankBatch(
+        batch.user * 60_000, batch.sources, batch.offsets, batch.item_hashes, batch.item_features
+    )
+    scores = Ranker(RANKER, parts.tensors).score(wild)
+    assert np.isfinite(scores).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@pytest.mark.parametrize("source", range(7))
+def test_the_source_of_an_embedding_is_a_feature(source: int) -> None:
+    parts = ranker()
+    parts.tensors["source"][source] += 1
+    batch = rank_batch([4], parts.items)
+    batch.sources[:] = source
+    changed = Ranker(RANKER, parts.tensors).score(batch)
+    assert np.abs(changed - Ranker(RANKER, ranker().tensors).score(batch)).max() > 1e-4
+
+
+def test_no_torch_is_imported() -> None:
+    program = "import sys, predawn.server.models.ranker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_batch_of_other_dimensions_is_refused() -> None:
+    parts = ranker()
+    model = Ranker(RANKER, parts.tensors)
+    batch = rank_batch([2], parts.items)
+    with pytest.raises(ValueError, match=r"63 user values.*expected .64, 2."):
+        model.score(
+            RankBatch(
+                batch.user[:, :63],
+                batch.sources,
+                batch.offsets,
+                batch.item_hashes,
+                batch.item_features,
+            )
+        )
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    tensors = ranker().tensors
+    tensors["user"] = tensors["user"][:-1]
+    with pytest.raises(ValueError, match="user weights"):
+        Ranker(RANKER, tensors)
+    del tensors["out"]
+    with pytest.raises(KeyError):
+        Ranker(RANKER, tensors)
+
+
+def test_a_ranker_without_item_features_needs_none() -> None:
+    encoding = fit_encoding(np.zeros((10, 0), np.float32), 8)
+    assert encoding.encode(np.zeros((3, 0), np.float32)).shape == (3, 0)
+
+
+def naive_encode(encoding: Encoding, value: float, column: int) -> list[float]:
+    if value == 0:
+        return [0.0] * encoding.low.shape[1]
+    x = np.sign(value) * np.log1p(abs(value))
+    bins = zip(encoding.low[column], encoding.width[column], encoding.mean[column], strict=True)
+    return [min(max((x - low) / width, 0), 1) - mean for low, width, mean in bins]
+
+
+def test_the_encoding_equals_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(200, 2)) * 50).astype(np.float32)
+    values[::3, 1] = 0
+    encoding = fit_encoding(values, 8)
+    got = encoding.encode(values).reshape(200, 2, 8)
+    for row in range(0, 200, 7):
+        for column in range(2):
+            expected = naive_encode(encoding, float(values[row, column]), column)
+            np.testing.assert_allclose(got[row, column], expected, atol=1e-5)
+    present = got[values[:, 1] != 0, 1]
+    np.testing.assert_allclose(present.mean(axis=0), 0, atol=1e-5)
+
+
+def test_a_constant_or_absent_feature_is_harmless() -> None:
+    values = np.array([[5, 0]] * 20, np.float32)
+    assert np.isfinite(fit_encoding(values, 4).encode(values)).all()
+
+
+def test_the_shape_survives_json() -> None:
+    assert ranker_shape(RANKER.describe()) == RANKER
