@@ -26,10 +26,13 @@ _WARM_TURNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes of the suite. rate: per second, open loop, uniform; slice_s: one server's turn."""
+    """Sizes of the suite. rate: per second, open loop, uniform; slice_s: one server's turn;
+    mode_rate, mode_slice_s: the same of the modes, with Poisson arrivals."""
 
     rate: float
     slice_s: float
+    mode_rate: float
+    mode_slice_s: float
     rounds: int
     users: int
     items: tuple[int, ...]
@@ -39,8 +42,8 @@ class Plan:
         return load.uniform(self.rate, max(1, round(self.rate * self.slice_s)))
 
 
-FULL = Plan(rate=1500, slice_s=2.0, rounds=5, users=512, items=(8, 100))
-SMOKE = Plan(rate=200, slice_s=0.25, rounds=1, users=16, items=(8,))
+FULL = Plan(1500, 2.0, mode_rate=200, mode_slice_s=5.0, rounds=5, users=512, items=(8, 100))
+SMOKE = Plan(200, 0.25, mode_rate=100, mode_slice_s=0.3, rounds=1, users=16, items=(8,))
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
@@ -189,19 +192,21 @@ def _against(
 
 
 def _by_mode(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
-    """soap, which recomputes behind requests, against frozen, which computes nothing."""
+    """soap with direct_ttl 0, which recomputes behind every request, against frozen, which
+    computes nothing; both have all cores, shared with the client."""
     messages = _messages(range(plan.users), plan.items[-1])
-    at_ns = load.poisson(plan.rate / 5, max(1, round(plan.rate / 5 * plan.slice_s * 2)), seed=4)
+    count = max(1, round(plan.mode_rate * plan.mode_slice_s))
     drives: dict[str, list[rig.Drive]] = {"soap": [], "frozen": []}
     snapshot = prepare(SMALL, state_dir() / "models", lambda stage, share: None).snapshot
     with (
-        _reference(folder / "soap", snapshot, mode="soap", direct_ttl="500ms") as soap,
+        _reference(folder / "soap", snapshot, mode="soap", direct_ttl=0) as soap,
         _reference(folder / "frozen", snapshot, mode="frozen") as frozen,
     ):
         servers = {"soap": soap, "frozen": frozen}
         for child in servers.values():
-            rig.drive(child, messages, at_ns)  # warm-up
-        for _ in range(plan.rounds):
+            rig.drive(child, messages, load.poisson(plan.mode_rate, count, seed=0))  # warm-up
+        for turn in range(plan.rounds):
+            at_ns = load.poisson(plan.mode_rate, count, seed=turn + 1)
             for name, child in servers.items():
                 drives[name].append(_clean(name, rig.drive(child, messages, at_ns)))
         computed = rig.metrics(soap).total("predawn_inferences_total")
