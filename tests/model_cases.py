@@ -108,7 +108,7 @@ def rank_batch(counts: list[int], items: ItemTable, seed: int = 0) -> RankBatch:
 
 
 def small_trace(requests: int = 400, seed: int = 0, users: int = 12) -> Trace:
-    """Requests of 1 .. 3 items; a user likes the items of her own parity, nearly always.
+    """Requests of 1 .. 3 items. Even items are clicked, nearly always; users 1 .. 3 click nothing.
 
     Times repeat, so that "strictly earlier" is put to the test.
     """
@@ -117,7 +117,7 @@ def small_trace(requests: int = 400, seed: int = 0, users: int = 12) -> Trace:
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     who = rng.integers(1, users + 1, requests).astype(np.uint64)
     items = np.concatenate([rng.choice(30, n, replace=False) for n in counts]).astype(np.uint64)
-    fits = (items + np.repeat(who, counts)) % np.uint64(2) == 0
+    fits = (items % np.uint64(2) == 0) & (np.repeat(who, counts) > 3)
     clicked = fits ^ (rng.random(len(items)) < 0.1)
     like = np.where(rng.random(len(items)) < 0.5, clicked, np.nan).astype(np.float32)
     return Trace(
