@@ -49,7 +49,7 @@ class Plan:
 
 
 FULL = Plan(200, before_s=5, hang_s=10, after_s=5, timeout_ms=200, users=2_000, kill_after_s=5)
-SMOKE = Plan(100, before_s=0.4, hang_s=1.0, after_s=0.6, timeout_ms=200, users=50, kill_after_s=1)
+SMOKE = Plan(100, before_s=0.4, hang_s=1.0, after_s=0.6, timeout_ms=2_000, users=50, kill_after_s=1)
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:

