@@ -174,6 +174,8 @@ class OpenLoop:
             if self._backlog:
                 send = self._backlog.popleft()
                 self.answer(send, self._clock.monotonic_ns(), NO_CONNECTION, b"", b"")
+            if len(self._backlog) >= len(self._opening):
+                self._open()  # what had waited for a connection must not wait for ever
 
     def connected(self, connection: "_Connection") -> None:
         """A connection is open: gives it the oldest waiting request."""

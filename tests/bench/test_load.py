@@ -89,15 +89,18 @@ def test_silence_is_counted_as_unanswered() -> None:
     assert outcome.totals.answered == 10
 
 
-def test_a_refused_connection_is_counted() -> None:
+@pytest.mark.parametrize(
+    ("at_ns", "connections"), [(load.uniform(1000, 20), 64), (np.zeros(20, np.int64), 1)]
+)
+def test_a_refused_connection_is_counted(at_ns: I64, connections: int) -> None:
     async def run() -> Recorder:
         server = await serve_protocol(0, 100)
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
         recorder = Recorder()
-        sends = _sends(load.uniform(1000, 20))
-        await load.OpenLoop("127.0.0.1", port, sends, recorder, SystemClock()).run()
+        sends, clock = _sends(at_ns), SystemClock()
+        await load.OpenLoop("127.0.0.1", port, sends, recorder, clock, connections).run()
         return recorder
 
     assert uvloop.run(run()).errors() == {load.NO_CONNECTION: 20}
