@@ -48,7 +48,7 @@ class RankerShape:
 
 def ranker_shape(described: dict[str, Any]) -> RankerShape:
     """Inverse of `RankerShape.describe`; KeyError and TypeError on anything else."""
-    names = {key: tuple(described[key]) for key in ("tasks", "item_features")}
+    names: dict[str, Any] = {key: tuple(described[key]) for key in ("tasks", "item_features")}
     return RankerShape(**(described | names))
 
 

@@ -1,8 +1,8 @@
 """The training set as tensors: states of users, candidates, labels.
 
-A *state* is a user's history as of a request. Besides the state just before the request there are,
-for some requests, *stale* ones of up to two hours earlier, so that a ranker meets in training
-what SOAP and a failover cache will serve it.
+A *state* is a user's history as of a request. Besides the state just before the request there is,
+for half of the requests, a *stale* one of a minute to two days earlier, so that a ranker meets in
+training what SOAP and a failover cache will serve it.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from predawn.server.traces import Trace
 from predawn.server.traces_data import jagged_rows
 
 _CHUNK = 4096
-_STALE_SHARE = 0.15
-_STALE_FROM_MS, _STALE_TO_MS = 60_000, 7_200_000
+_STALE_SHARE = 0.5
+_STALE_FROM_MS, _STALE_TO_MS = 60_000, 2 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

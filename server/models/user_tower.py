@@ -67,9 +67,9 @@ class TowerShape:
 
 def tower_shape(described: dict[str, Any]) -> TowerShape:
     """Inverse of `TowerShape.describe`; KeyError and TypeError on anything else."""
-    fields = dict(described)
+    fields: dict[str, Any] = described | {"tokens": tuple(described["tokens"])}
     features = FeatureShape(**fields.pop("features"))
-    return TowerShape(features, **(fields | {"tokens": tuple(fields["tokens"])}))
+    return TowerShape(features, **fields)
 
 
 class State(NamedTuple):

@@ -77,9 +77,9 @@ def test_stale_states_are_older_and_say_so() -> None:
     sources = examples.sources.numpy()
     assert (behind_ms[:600] == 0).all()
     assert set(sources[:600].tolist()) == {Source.DIRECT, Source.COMPUTED}
-    assert 50 < len(sources) - 600 < 130
+    assert 240 < len(sources) - 600 < 360
     assert set(sources[600:].tolist()) == {Source.STALE, Source.FAILOVER}
-    assert (behind_ms[600:] >= 60_000).all() and (behind_ms[600:] <= 7_200_000).all()
+    assert (behind_ms[600:] >= 60_000).all() and (behind_ms[600:] <= 2 * 86_400_000).all()
 
 
 def test_unknown_labels_count_as_the_mean_of_an_item() -> None:
