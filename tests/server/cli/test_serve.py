@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,3 +114,21 @@ def test_a_real_server_answers_refuses_a_taken_port_and_ends_on_sigterm(tmp_path
         server.send_signal(signal.SIGTERM)
         server.communicate()
         assert server.returncode == 0
+
+
+def test_numpy_in_a_server_has_one_thread_unless_told_otherwise(
+    served: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    assert CliRunner().invoke(build(), ["serve"]).exit_code == 0
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    assert CliRunner().invoke(build(), ["serve"]).exit_code == 0
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+
+
+def test_the_command_line_does_not_import_numpy_before_it_is_told_its_threads() -> None:
+    code = "import sys, predawn.server.cli.serve, predawn.server.config_load as c; c.load(None); "
+    done = subprocess.run([sys.executable, "-c", code + "sys.exit('numpy' in sys.modules)"])
+    assert done.returncode == 0
