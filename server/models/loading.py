@@ -124,7 +124,8 @@ def _find_factory(source: ModelSource) -> Callable[..., object]:
         raise ConfigError(
             setting, f"{source.factory!r} is a {type(found).__name__}, not a function"
         )
-    return cast(Callable[..., object], found)
+    factory: Callable[..., object] = found
+    return factory
 
 
 def _call(source: ModelSource, factory: Callable[..., object]) -> object:
@@ -164,8 +165,12 @@ def _tower(
     from predawn.server.models.user_tower import tower_from_tensors
 
     torch.set_num_threads(threads)
+    there = torch.cuda.is_available()
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if there else "cpu"
+    if device != "cpu" and not (device == "cuda" and there):
+        known = '"auto", "cpu" and "cuda"' if there else '"auto" and "cpu": torch sees no GPU'
+        raise ConfigError("engine.device", f"{device!r} cannot be used; here are {known}")
     return tower_from_tensors(described["shape"], snapshot.read(TOWER_FILE), device)
 
 

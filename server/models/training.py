@@ -132,9 +132,6 @@ class _Run:
 
     def __init__(self, trace: Trace, holdout: float, seed: int, max_rows: int | None) -> None:
         self.trace, self.seed, self.holdout = trace, seed, holdout
-        self.tasks = tuple(trace.labels)
-        if not self.tasks:
-            raise ConfigError("trace", "has no labels (clicked, ...): nothing to learn from")
         if max_rows is not None and max_rows < 1:
             raise ConfigError("max_rows", f"{max_rows} is not positive")
         try:
@@ -143,6 +140,9 @@ class _Run:
             raise ConfigError("holdout", str(error)) from None
         if self.split.cut == 0:
             raise ConfigError("trace", f"has {trace.rows} rows: none is left to learn from")
+        self.tasks = _learnable(trace, self.split.row_cut)
+        if not self.tasks:
+            raise ConfigError("trace", "has no labels (clicked, ...): nothing to learn from")
         self._max_rows = trace.rows if max_rows is None else max_rows
         self.labels = known_labels(trace, self.tasks)
         self.past = UserPast(trace, EVENT_TYPES, HISTORY_LENGTH)
@@ -209,6 +209,12 @@ class _Run:
             "history": {"types": list(EVENT_TYPES), "attributes": [], "length": HISTORY_LENGTH},
             "training": {"rows": self.rows, "holdout": self.holdout, "seed": self.seed},
         }
+
+
+def _learnable(trace: Trace, row_cut: int) -> tuple[str, ...]:
+    """Labels that at least one row before the split has."""
+    known = {name: ~np.isnan(values[:row_cut]) for name, values in trace.labels.items()}
+    return tuple(name for name, rows in known.items() if rows.any())
 
 
 class Served:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from predawn.server.errors import ConfigError
 from predawn.server.models.item_table import item_statistics
 from predawn.server.request import F32, I64, U64, UserBatch, UserId
 from predawn.server.traces import Trace, event_types
@@ -20,13 +21,16 @@ _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 
 
 class Timeline:
-    """Events sorted by (group, time, arrival), so that a group's past is one slice of `order`."""
+    """Events sorted by (group, time, arrival), so that a group's past is one slice of `order`.
+
+    groups, t_ms: int64 [n]. ConfigError when both together do not fit 62 bits.
+    """
 
     def __init__(self, groups: I64, t_ms: I64) -> None:
         self._origin = int(t_ms.min(initial=0))
         self._span = int(t_ms.max(initial=0)) - self._origin + 2
         if int(groups.max(initial=0)) > (2**62) // self._span:
-            raise ValueError("too many users or items for the time span of the trace")
+            raise ConfigError("trace", "has too many users or items for its span of time")
         keys = self._keys(groups, t_ms)
         self.order = np.argsort(keys, kind="stable").astype(np.int64)
         self._sorted = keys[self.order]

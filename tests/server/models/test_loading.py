@@ -99,6 +99,12 @@ def test_parts_that_do_not_fit_together_name_the_snapshot(tmp_path: Path) -> Non
         trained_default(str(tmp_path))
 
 
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_named(snapshot: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.device"):
+        load_user_model(ModelSource("models.sum", snapshot=str(snapshot)), device=device)
+
+
 def test_a_snapshot_takes_no_options(snapshot: Path) -> None:
     source = ModelSource("models.sum", snapshot=str(snapshot), options={"depth": 2})
     assert refused(source).field == "models.sum.options"

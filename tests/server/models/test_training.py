@@ -144,6 +144,9 @@ def test_what_cannot_be_learned_from_is_named(tmp_path: Path) -> None:
     trace = small_trace(20)
     with pytest.raises(ConfigError, match="no labels"):
         trained(dataclasses.replace(trace, labels={}), tmp_path)
+    unknown = {"click": np.full(trace.rows, np.nan, np.float32)}
+    with pytest.raises(ConfigError, match="no labels"):
+        trained(dataclasses.replace(trace, labels=unknown), tmp_path)
     with pytest.raises(ConfigError, match="none is left"):
         single = int(np.flatnonzero(np.diff(trace.offsets) == 1)[0])
         trained(trace.slice(single, single + 1), tmp_path)

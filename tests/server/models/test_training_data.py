@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_cases import small_trace
 
+from predawn.server.errors import ConfigError
 from predawn.server.history_memory import MemoryHistory
 from predawn.server.models.item_table import item_statistics
 from predawn.server.models.training_data import (
@@ -92,5 +93,5 @@ def test_the_split_is_by_time_in_whole_requests() -> None:
 
 
 def test_a_span_that_would_overflow_is_refused() -> None:
-    with pytest.raises(ValueError, match="too many"):
+    with pytest.raises(ConfigError, match="too many"):
         Timeline(np.array([0, 2**40]), np.array([0, 2**40]))
