@@ -182,6 +182,12 @@ class UserModelConfig(Section):
     direct_ttl: DurationMs = Field(5 * 60_000, description="Served without a recompute up to here.")
     failover_ttl: DurationMs = Field(2 * 3_600_000, description="Served at all up to here.")
     wait: DurationMs = Field(30, description="Longest a request waits for this model.")
+    retries: int = Field(
+        1,
+        ge=0,
+        le=3,
+        description="Times a request that has only the default to serve asks again on failure.",
+    )
     average_over: int = Field(
         1, ge=1, le=8, description="Newest embeddings averaged (SUM uses 3), also over snapshots."
     )

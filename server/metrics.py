@@ -33,6 +33,7 @@ class ModelMetrics:
         self.served = [0] * len(Source)
         self.fallbacks = 0  # of those, served after a compute that failed, came late or was refused
         self.coalesced = 0  # callers that joined a computation already under way
+        self.retries = 0  # failed inferences asked for again, by each who waited for them
         self.inferences = {(lane, out): 0 for lane in Lane for out in INFERENCE_OUTCOMES}
         self.refreshes = dict.fromkeys(REFRESH_OUTCOMES, 0)
         self.age_ms = Histogram()  # of served embeddings that have an age
@@ -101,6 +102,10 @@ class Metrics:
         """A caller joined a computation that was queued or running."""
         self.models[model].coalesced += 1
 
+    def retried(self, model: str) -> None:
+        """A request with nothing to fall back on asked again after a failed inference."""
+        self.models[model].retries += 1
+
     def snapshot(self) -> dict[str, Any]:
         """Everything as JSON-ready plain data: /info, the demo's table, replay."""
         return {
@@ -124,6 +129,7 @@ def _model_snapshot(model: ModelMetrics) -> dict[str, Any]:
         "sources": {source.label: model.served[source] for source in Source},
         "inferences": model.computed(),
         "coalesced": model.coalesced,
+        "retries": model.retries,
         "fallbacks": model.fallbacks,
         "refreshes": dict(model.refreshes),
         "age_ms": _quantiles(model.age_ms, 1.0),

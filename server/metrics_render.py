@@ -89,6 +89,9 @@ def _embeddings(metrics: Metrics) -> Iterator[Metric]:
     coalesced = CounterMetricFamily(
         "predawn_coalesced", "Callers that joined a running computation.", labels=["model"]
     )
+    retries = CounterMetricFamily(
+        "predawn_retries", "Requests that asked again after a failure.", labels=["model"]
+    )
     refreshes = CounterMetricFamily(
         "predawn_refreshes", "Refreshes behind requests.", labels=["model", "outcome"]
     )
@@ -102,8 +105,9 @@ def _embeddings(metrics: Metrics) -> Iterator[Metric]:
             refreshes.add_metric([name, outcome], count)
         fallbacks.add_metric([name], model.fallbacks)
         coalesced.add_metric([name], model.coalesced)
+        retries.add_metric([name], model.retries)
         _add(ages, [name], model.age_ms, _AGES_S, 1e3)
-    yield from (served, fallbacks, coalesced, refreshes, ages)
+    yield from (served, fallbacks, coalesced, retries, refreshes, ages)
 
 
 def _engine(metrics: Metrics) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from predawn.server.clock import Clock
 from predawn.server.errors import UnknownName
 from predawn.server.metrics import Metrics
 from predawn.server.pipeline_rank import OffLoop, ServedRanker, rank_batch, scored, top_k
-from predawn.server.pipeline_wait import OVERLOADED, TIMEOUT, computed
+from predawn.server.pipeline_wait import OVERLOADED, TIMEOUT, Wait, computed
 from predawn.server.policy import Mode, ModelPolicy, decide_one
 from predawn.server.request import RankReply, RankRequest, Source, UserId, UserRow
 
@@ -59,11 +59,11 @@ class Pipeline:
         the ranker itself fails; DeadlineExceeded when a ranker off the loop has no scores."""
         ranker = self.ranker(request.ranker)
         began_ns = self._clock.monotonic_ns()
-        rows, due_ns = self._read(ranker.user_models, request, began_ns)
+        rows, waits = self._read(ranker.user_models, request, began_ns)
         read_ns = self._clock.monotonic_ns()
 
-        if due_ns:
-            await computed(self._batcher, self._clock, request.user, due_ns, rows)
+        if waits:
+            await computed(self._batcher, self._clock, self._metrics, request.user, waits, rows)
 
         waited_ns = self._clock.monotonic_ns()
         batch = rank_batch(request, [rows[model] for model in ranker.user_models])
@@ -101,10 +101,11 @@ class Pipeline:
 
     def _read(
         self, models: Sequence[str], request: RankRequest, now_ns: int
-    ) -> tuple[dict[str, UserRow], dict[str, int]]:
-        """What there is, by model, and until when to wait for those that are to be computed."""
+    ) -> tuple[dict[str, UserRow], dict[str, Wait]]:
+        """What there is, by model, and the waits of those that are to be computed. Only where
+        there is nothing but the default to fall back on is a failed inference asked for again."""
         rows: dict[str, UserRow] = {}
-        due_ns: dict[str, int] = {}
+        waits: dict[str, Wait] = {}
         for model in models:
             policy = self._policies[model]
             reading = self._cache.read(model, (request.user,), policy.ages.failover_ttl_ms)
@@ -117,8 +118,9 @@ class Pipeline:
                 rows[model] = UserRow(cell.source, age_ms, reading.rows[0], snapshot)
             if cell.wait:
                 latest_ns = request.deadline_ns - RANK_RESERVE_NS
-                due_ns[model] = min(now_ns + policy.wait_ms * 1_000_000, latest_ns)
-        return rows, due_ns
+                due_ns = min(now_ns + policy.wait_ms * 1_000_000, latest_ns)
+                waits[model] = Wait(due_ns, policy.retries if cell.source is Source.DEFAULT else 0)
+        return rows, waits
 
     def _count(self, rows: Mapping[str, UserRow], stages_ns: Mapping[str, int]) -> None:
         for model, row in rows.items():

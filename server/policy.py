@@ -6,6 +6,7 @@
     expired or absent        wait|DEF wait|DEF       DEF+refresh     DEF     DEF     fill+refresh
 
 DEF is DEFAULT. "wait|X": compute and wait; on failure, overload or deadline serve X.
+"wait|DEF" asks again, within its wait, when the inference itself fails (`ModelPolicy.retries`).
 "+refresh": recompute behind the request. ERCache (direct and failover ages) is arXiv 2410.06497,
 SOAP is SUM's serving (arXiv 2311.09544), SOLARIS is arXiv 2604.12110; realtime, batch and frozen
 are what SUM compares with. Age counts from the write and a read does not renew it.
@@ -54,12 +55,14 @@ class Ages:
 @dataclass(frozen=True, slots=True)
 class ModelPolicy:
     """How one user model is served. wait_ms: longest a request waits for it (modes that wait);
-    batch_every_ms: period of the sweeps of mode batch."""
+    retries: how often it asks again in that time for an inference that failed, when there is only
+    the default to fall back on; batch_every_ms: period of the sweeps of mode batch."""
 
     mode: Mode
     ages: Ages
     wait_ms: int = 30
     batch_every_ms: int = 3_600_000
+    retries: int = 1
 
 
 @dataclass(frozen=True, slots=True)

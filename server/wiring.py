@@ -211,6 +211,7 @@ def _policy(model: UserModelConfig) -> ModelPolicy:
         ages=Ages(model.direct_ttl, model.failover_ttl),
         wait_ms=model.wait,
         batch_every_ms=model.batch_every,
+        retries=model.retries,
     )
 
 

@@ -25,6 +25,20 @@ class CountingModel:
         return out
 
 
+class FailsOnce(CountingModel):
+    """Fails on its second call: the first after the trial at start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def embed(self, batch: UserBatch) -> F32:
+        self.calls += 1
+        if self.calls == 2:
+            raise RuntimeError("broken")
+        return super().embed(batch)
+
+
 class SumRanker:
     """Scores a candidate by the sum of the user's values and the candidate's id, squashed."""
 
@@ -58,6 +72,10 @@ class WrongShape:
 
 def counting(snapshot: Path | None) -> CountingModel:
     return CountingModel()
+
+
+def fails_once(snapshot: Path | None) -> FailsOnce:
+    return FailsOnce()
 
 
 def sum_ranker(snapshot: Path | None) -> SumRanker:

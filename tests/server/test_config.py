@@ -70,6 +70,8 @@ def test_a_loaded_config_does_not_change() -> None:
             "failover_ttl must be at least direct_ttl, not 7200000 ms < 10800000 ms",
         ),
         ({"models": {"m": {"factory": "a:b", "default": [float("inf")]}}}, "finite"),
+        ({"models": {"m": {"factory": "a:b", "retries": 4}}}, "less than or equal to 3"),
+        ({"models": {"m": {"factory": "a:b", "retries": -1}}}, "greater than or equal to 0"),
         (
             {"rankers": {"r": {"factory": "a:b", "user_models": ["m"]}}},
             "rankers.r.user_models: no user model 'm'; known: none",
@@ -83,6 +85,12 @@ def test_what_cannot_work_is_refused(sections: dict[str, Any], reason: str) -> N
     with pytest.raises(ValidationError) as caught:
         config(**sections)
     assert reason in str(caught.value)
+
+
+def test_a_model_retries_once_unless_told_otherwise() -> None:
+    for setting, expected in (({}, 1), ({"retries": 0}, 0), ({"retries": 3}, 3)):
+        models = {"m": {"factory": "a:b", **setting}}
+        assert config(models=models).models["m"].retries == expected
 
 
 def test_the_defaults_keep_their_own_rules() -> None:

@@ -53,6 +53,8 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     metrics.inferred("a", Lane.REFRESH, "failed", 2)
     metrics.refreshed("a", "shed", 5)
     metrics.joined("a")
+    metrics.retried("a")
+    metrics.retried("a")
     metrics.batch(Lane.WAIT, 3, 2_000_000_000)
     metrics.accepted(7)
     metrics.stage("encode", 10)
@@ -61,6 +63,7 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     found = metrics.snapshot()
     assert found["models"]["a"]["inferences"] == 5
     assert found["models"]["a"]["coalesced"] == 1
+    assert found["models"]["a"]["retries"] == 2
     assert found["models"]["a"]["refreshes"] == {"ok": 0, "failed": 0, "shed": 5, "coalesced": 0}
     assert (found["batches"], found["engine_busy_s"]["wait"], found["events"]) == (1, 2.0, 7)
     assert set(found["stages_ms"]) == {"lookup", "wait", "rank", "encode"}

@@ -20,6 +20,8 @@ def metrics() -> Metrics:
     counted.batch(Lane.REFRESH, 2, 1_500_000_000)
     counted.refreshed("sum", "shed")
     counted.joined("sum")
+    for _ in range(3):
+        counted.retried("sum")
     counted.accepted(5)
     counted.queue_depth = lambda: {"wait": 1, "refresh": 2}
     counted.store = lambda: {"sum": {"entries": 3, "hits": 4, "pending": 1}}
@@ -48,6 +50,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
         ("predawn_served_total", {"model": "sum", "source": "direct"}, 0),
         ("predawn_fallbacks_total", {"model": "sum"}, 1),
         ("predawn_coalesced_total", {"model": "sum"}, 1),
+        ("predawn_retries_total", {"model": "sum"}, 3),
         ("predawn_embedding_age_seconds_count", {"model": "sum"}, 1),
         ("predawn_embedding_age_seconds_bucket", {"model": "sum", "le": "60.0"}, 0),
         ("predawn_embedding_age_seconds_bucket", {"model": "sum", "le": "300.0"}, 1),

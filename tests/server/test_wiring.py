@@ -115,6 +115,23 @@ def test_events_reach_the_user_model() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("retries", "source", "inferences"), [(0, Source.DEFAULT, 1), (1, Source.COMPUTED, 2)]
+)
+def test_a_failed_inference_is_asked_for_again_as_configured(
+    retries: int, source: Source, inferences: int
+) -> None:
+    model = {"factory": "factories:fails_once", "mode": "ercache", "wait": "1s"}
+
+    async def main() -> None:
+        async with running(config({**model, "retries": retries})) as services:
+            assert (await rank(services)).users["sum"].source is source
+            counts = services.metrics.models["sum"]
+            assert (counts.retries, counts.computed()) == (retries, inferences)
+
+    asyncio.run(main())
+
+
 def test_a_ranker_may_run_on_the_engines_thread() -> None:
     ranker = {"factory": "factories:off_loop_ranker", "user_models": ["sum"]}
 
