@@ -3,6 +3,7 @@
 The oracle is a dictionary per (model, user) and the policy as nested ifs: nothing of the server.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +14,14 @@ from sim.world import MS, Watcher, World
 from predawn.server.batcher import BatcherLimits
 from predawn.server.batcher_queue import Caller
 from predawn.server.batcher_share import BURST_NS
+from predawn.server.errors import InferenceError
 from predawn.server.pipeline import RANK_RESERVE_NS
 from predawn.server.policy import Mode, ModelPolicy
 from predawn.server.request import F32, Lane, RankReply, RankRequest, Source, UserId, UserRow
 
 Key = tuple[str, UserId]
+Attempts = tuple[object, str]
+"""The task of one request, and a model that it waits for."""
 TIMER_SLACK_NS = 10_000
 
 
@@ -52,6 +56,11 @@ class Checker(Watcher):
     stored: dict[Key, Stored] = field(default_factory=dict[Key, Stored])
     invalidated_ns: dict[Key, int] = field(default_factory=dict[Key, int])
     waiting: dict[Caller, tuple[Key, int]] = field(default_factory=dict[Caller, tuple[Key, int]])
+    attempts: dict[Attempts, int] = field(default_factory=dict[Attempts, int])
+    latest: dict[Attempts, tuple[Caller, int]] = field(
+        default_factory=dict[Attempts, tuple[Caller, int]]
+    )
+    ended_ns: dict[Caller, int] = field(default_factory=dict[Caller, int])
     asked_since: set[Key] = field(default_factory=set[Key])  # since the key was last computed
     running: set[Key] = field(default_factory=set[Key])
     last_call: Call | None = None
@@ -59,6 +68,7 @@ class Checker(Watcher):
     background: bool = False
     requests: int = 0
     fallbacks: int = 0
+    retries: int = 0
 
     def attach(self, world: World) -> None:
         """The world to look at; once."""
@@ -66,10 +76,27 @@ class Checker(Watcher):
 
     # What the batcher and the engine do
 
+    def asked(self, model: str, lane: Lane, due_ns: int) -> None:
+        """A request asks again only for what has failed, and only while its wait lasts."""
+        if lane is not Lane.WAIT:
+            return
+        request = asyncio.current_task(), model
+        self.attempts[request] = self.attempts.get(request, 0) + 1
+        if self.attempts[request] > 1:
+            before, _ = self.latest[request]
+            assert before.done() and isinstance(before.exception(), InferenceError)
+            assert self._world.clock.monotonic_ns() < due_ns, "asked again after its wait"
+            self.retries += 1
+
     def submitted(self, model: str, user: UserId, lane: Lane, due_ns: int, caller: Caller) -> None:
         self.asked_since.add((model, user))
         if lane is Lane.WAIT:
             self.waiting[caller] = ((model, user), due_ns)
+            self.latest[asyncio.current_task(), model] = caller, due_ns
+            caller.add_done_callback(self._ended)
+
+    def _ended(self, caller: Caller) -> None:
+        self.ended_ns[caller] = self._world.clock.monotonic_ns()
 
     def called(self, call: Call) -> None:
         self._previous_ended(call)
@@ -151,6 +178,7 @@ class Checker(Watcher):
         for model, row in reply.users.items():
             policy = self.policies[model]
             self._row(model, request, row, expected[model], policy)
+            self._asked_often_enough(model, row, expected[model], policy)
             self.fallbacks += bool(row.reason)
         if not any(self.policies[model].mode in _WAITING for model in reply.users):
             assert now_ns == began_ns, "waited in a mode that never waits"
@@ -174,6 +202,21 @@ class Checker(Watcher):
         gave_up = policy.mode in _WAITING and before.source is not Source.DIRECT
         assert bool(row.reason) == gave_up, f"{row.source} for reason {row.reason!r}"
 
+    def _asked_often_enough(
+        self, model: str, row: UserRow, before: UserRow, policy: ModelPolicy
+    ) -> None:
+        """Once, and again after failures where there was only the default: up to the limit, or
+        until an attempt did not fail."""
+        request = asyncio.current_task(), model
+        attempts = self.attempts.pop(request, 0)
+        caller, due_ns = self.latest.pop(request, (None, 0))
+        repeatable = policy.retries if before.source is Source.DEFAULT else 0
+        assert attempts <= 1 + repeatable, f"asked {attempts} times with {before.source} at hand"
+        if row.reason.startswith("failed") and attempts < 1 + repeatable:
+            assert caller is not None
+            ended_ns = self.ended_ns.get(caller, self._world.clock.monotonic_ns())
+            assert ended_ns >= due_ns, f"gave up after {attempts} of {1 + repeatable} attempts"
+
     def at_the_end(self) -> None:
         """After the traffic has stopped and the engine has come back: nothing is left over."""
         world = self._world
@@ -182,6 +225,7 @@ class Checker(Watcher):
         counts = world.metrics.models.values()
         assert all(sum(model.served) == self.requests for model in counts)
         assert sum(model.fallbacks for model in counts) == self.fallbacks
+        assert sum(model.retries for model in counts) == self.retries
         for (model, user), entry in self.stored.items():
             reading = world.cache.read(model, [user], 10**12)
             assert reading.rows[0].tobytes() == entry.row.tobytes()

@@ -15,7 +15,8 @@ from sim.world import Setup, World
 
 from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.clock import Clock
-from predawn.server.pipeline_wait import computed
+from predawn.server.metrics import Metrics
+from predawn.server.pipeline_wait import Wait, computed
 from predawn.server.policy import Ages, Cell, Mode, ModelPolicy, decide_one
 from predawn.server.request import Lane, Source, UserId, UserRow
 from predawn.server.simloop import SimLoop, simulate
@@ -99,10 +100,15 @@ def forget_single_flight(self: Batcher, *key: object) -> object:
 
 
 def patient(
-    batcher: Batcher, clock: Clock, user: UserId, due_ns: dict[str, int], rows: dict[str, UserRow]
+    batcher: Batcher,
+    clock: Clock,
+    metrics: Metrics,
+    user: UserId,
+    waits: dict[str, Wait],
+    rows: dict[str, UserRow],
 ) -> Awaitable[None]:
-    later_ns = {model: due + 10**9 for model, due in due_ns.items()}
-    return computed(batcher, clock, user, later_ns, rows)
+    later = {model: Wait(wait.due_ns + 10**9, wait.retries) for model, wait in waits.items()}
+    return computed(batcher, clock, metrics, user, later, rows)
 
 
 _entry = Batcher._entry
@@ -113,6 +119,10 @@ _entry = Batcher._entry
     [
         ("predawn.server.pipeline.decide_one", ignore_age),
         ("predawn.server.pipeline.computed", patient),
+        ("predawn.server.pipeline.Wait", lambda due_ns, retries: Wait(due_ns, 1)),
+        ("predawn.server.pipeline_wait._failed", lambda caller: not caller.cancelled()),
+        ("predawn.server.pipeline_wait._failed", lambda _: False),
+        ("predawn.server.pipeline_wait.Metrics.retried", lambda *_: None),
         ("predawn.server.batcher.Batcher._entry", forget_single_flight),
         ("predawn.server.batcher.Batcher.invalidated", lambda *_: None),
         ("predawn.server.batcher.ShareAccount.may_start", lambda *_: True),

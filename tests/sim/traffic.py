@@ -45,7 +45,8 @@ def random_setup(rng: random.Random) -> Setup:
 def _policy(rng: random.Random, mode: Mode) -> ModelPolicy:
     direct_ms = rng.choice([0, 50, 400])
     ages = Ages(direct_ms, direct_ms + rng.choice([0, 300, 5_000]))
-    return ModelPolicy(mode, ages, rng.choice([5, 30, 200]), rng.choice([200, 60_000]))
+    wait_ms, sweep_ms = rng.choice([5, 30, 200]), rng.choice([200, 60_000])
+    return ModelPolicy(mode, ages, wait_ms, sweep_ms, retries=rng.choice([0, 1, 3]))
 
 
 def random_script(rng: random.Random) -> Script:

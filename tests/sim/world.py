@@ -59,6 +59,9 @@ class Setup:
 class Watcher:
     """What a checker is told, at the instant it happens."""
 
+    def asked(self, model: str, lane: Lane, due_ns: int) -> None:
+        """Somebody is about to ask the batcher for an embedding."""
+
     def submitted(self, model: str, user: UserId, lane: Lane, due_ns: int, caller: Caller) -> None:
         """Somebody asked the batcher for an embedding, and was not refused."""
 
@@ -75,6 +78,7 @@ class WatchedBatcher(Batcher):
     watcher: Watcher
 
     def submit(self, model: str, user: UserId, lane: Lane, deadline_ns: int) -> Caller:
+        self.watcher.asked(model, lane, deadline_ns)
         caller = super().submit(model, user, lane, deadline_ns)
         self.watcher.submitted(model, user, lane, deadline_ns, caller)
         return caller
