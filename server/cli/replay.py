@@ -26,6 +26,7 @@ def _duration(text: str, default: str | bool = False) -> Any:
 
 
 _FAILURE = "Chance that an inference fails. Example: --failure-rate 0.05"
+_RETRIES = "Times a request that has only the default asks again. Example: --retries 0"
 _HANG = "Chance that a batch hangs (for --hang-s). Example: --hang-rate 0.001"
 _MODELS = "Snapshot to compute with; without it the trace's truth. Example: --models snapshots"
 _WARM_UP = "Share of the time before losses are counted; frozen is computed at its end."
@@ -53,6 +54,7 @@ BatchEvery: TypeAlias = Annotated[int, _duration("Period of the sweeps of batch.
 AverageOver: TypeAlias = Annotated[
     int, typer.Option(min=1, max=8, help="Newest embeddings averaged; SUM uses 3.")
 ]
+Retries: TypeAlias = Annotated[int, typer.Option(min=0, max=3, help=_RETRIES)]
 Capacity: TypeAlias = Annotated[
     int, typer.Option(min=16, help="Users the store holds. Example: --capacity 10000")
 ]
@@ -83,6 +85,7 @@ def replay(
     average_over: AverageOver = 1,
     capacity: Capacity = 1_000_000,
     batch_every: BatchEvery = 3_600_000,
+    retries: Retries = 1,
     failure_rate: FailureRate = 0.0,
     hang_rate: HangRate = 0.0,
     hang_s: HangS = 10.0,
@@ -116,6 +119,7 @@ def replay(
         average_over=average_over,
         capacity=capacity,
         batch_every_ms=batch_every,
+        retries=retries,
         failure_rate=failure_rate,
         hang_rate=hang_rate,
         hang_s=hang_s,

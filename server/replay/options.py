@@ -33,6 +33,7 @@ class ReplayOptions:
     direct one), but entries of `batch` last two sweeps and those of `frozen` for ever;
     wait_ms: longest wait for the user model; timeout_ms: deadline of a request;
     capacity: users that the store holds; batch_every_ms: period of the sweeps of `batch`;
+    retries: how often a request that has only the default asks again when its inference fails;
     failure_rate: chance that the inference of one user fails; hang_rate: chance that a batch takes
     hang_s; models: a snapshot directory to compute with, else the trace's truth, else a constant;
     warm_up: share of the trace's time after which `frozen` is computed and the comparison of modes
@@ -48,6 +49,7 @@ class ReplayOptions:
     average_over: int = 1
     capacity: int = 1_000_000
     batch_every_ms: int = 3_600_000
+    retries: int = 1
     failure_rate: float = 0.0
     hang_rate: float = 0.0
     hang_s: float = 10.0
@@ -87,7 +89,8 @@ class ReplayOptions:
 
     def policy(self) -> ModelPolicy:
         """The row of the policy table under test."""
-        return ModelPolicy(Mode[self.mode.upper()], self.ages(), self.wait_ms, self.batch_every_ms)
+        mode = Mode[self.mode.upper()]
+        return ModelPolicy(mode, self.ages(), self.wait_ms, self.batch_every_ms, self.retries)
 
     def cases(self) -> dict[str, "ReplayOptions"]:
         """SUM's comparison of ways to serve: the same options, mode by mode. "soap" is the paper's:
@@ -112,6 +115,7 @@ _LEAST = {
     "average_over": 1,
     "capacity": 16,
     "batch_every_ms": 1,
+    "retries": 0,
     "hang_s": 0,
     "seed": 0,
 }

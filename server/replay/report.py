@@ -15,12 +15,15 @@ class ModelReport:
     """How one user model was served.
 
     requests: those counted (all; after the warm-up in a comparison of modes); sources: requests by
-    source, which add up to them; inferences: users put through the model meanwhile;
+    source, which add up to them; inferences: users put through the model meanwhile, every attempt;
     inferences_saved: requests less inferences (a compute per request is what `realtime`, and `soap`
     without a direct ttl, ask for); coalesced: callers that joined a compute under way;
+    retries: times a request asked again meanwhile because an inference had failed;
     fallbacks_per_request: share that got the default vector; failed_per_request: share not fresh
     because a compute failed, came late or was refused; age_ms: of what was served with an age
-    (0: computed for this request); latency_ms: virtual, of whole requests.
+    (0: computed for this request); latency_ms: virtual, of whole requests;
+    fallbacks_per_request_without_store: share that got the default vector from a server without
+    store and without retries, one attempt per request (None: not measured).
     """
 
     mode: str
@@ -33,6 +36,7 @@ class ModelReport:
     inferences_saved: int
     inferences_saved_share: float
     coalesced: int
+    retries: int
     fallbacks_per_request: float
     failed_per_request: float
     age_ms: dict[str, float]
@@ -87,6 +91,7 @@ def model_report(
         inferences_saved=requests - inferences,
         inferences_saved_share=1 - inferences / requests,
         coalesced=metrics.coalesced,
+        retries=metrics.retries - world.retries_before,
         fallbacks_per_request=sources[Source.DEFAULT] / requests,
         failed_per_request=float(recording.failed.mean()),
         age_ms=_quantiles(recording.age_ms[recording.age_ms >= 0]),

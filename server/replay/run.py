@@ -28,13 +28,13 @@ def replay(
 ) -> ReplayReport:
     """Replays `trace`. clock: the real one, for `wall_s`; the replay itself runs in virtual time.
 
-    With failures it also replays without a store, for comparison. ConfigError and SnapshotError
-    where `options.models` cannot be used.
+    With failures it also replays without store and without retries, for comparison. ConfigError and
+    SnapshotError where `options.models` cannot be used.
     """
     began_ns = clock.monotonic_ns()
     report = _replay_once(trace, options, options.mode, on_progress)
     if options.failure_rate > 0 and options.mode != "realtime":
-        bare = replace(options, mode="realtime", failover_ttl_ms=None)
+        bare = replace(options, mode="realtime", failover_ttl_ms=None, retries=0)
         without = _replay_once(trace, bare, "without store", on_progress).fallbacks_per_request
         report = replace(report, fallbacks_per_request_without_store=without)
     checked = oracle(trace, options) if options.oracle else None

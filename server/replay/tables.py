@@ -66,6 +66,8 @@ def _sources(model: ModelReport) -> Table:
     for source, count in model.sources.items():
         if count:
             table.add_row(source, f"{count:,}", f"{count / total:.2%}")
+    if model.retries:
+        table.add_row("asked again", f"{model.retries:,}", f"{model.retries / total:.2%}")
     without = model.fallbacks_per_request_without_store
     if without is not None:
         table.add_row("default without a store", "", f"{without:.2%}")
@@ -81,6 +83,9 @@ def _oracle(report: ReplayReport) -> Table:
         measured, expected = getattr(model, name), report.oracle.get(name)
         if measured is not None and expected is not None:
             table.add_row(name, f"{measured:.3%}", f"{expected:.3%}")
+    if "retries_per_request" in report.oracle:
+        asked, expected = model.retries / model.requests, report.oracle["retries_per_request"]
+        table.add_row("retries_per_request", f"{asked:.3%}", f"{expected:.3%}")
     if "in_flight" in report.oracle:
         share = report.oracle["in_flight"]
         table.add_row("of which joined a compute", "", f"{share:.3%}")

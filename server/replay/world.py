@@ -39,8 +39,8 @@ _WAITING = (Mode.REALTIME, Mode.ERCACHE)
 class World:
     """The parts of one server; `run` replays the trace once.
 
-    counted_from: the first request that the figures are to count; inferences_before: inferences
-    until it came."""
+    counted_from: the first request that the figures are to count; inferences_before and
+    retries_before: those until it came."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class World:
             self.metrics,
         )
         self.counted_from = counted_from
-        self.inferences_before = 0
+        self.inferences_before = self.retries_before = 0
         self.recording = Recording(len(trace), trace.rows, embeddings.dim)
         self._features = _columns(trace, ranker.item_features)
 
@@ -126,7 +126,8 @@ class World:
             if due_s > self._loop.time():
                 await self._until(due_s)
             if request == self.counted_from:
-                self.inferences_before = self.metrics.models[MODEL].computed()
+                before = self.metrics.models[MODEL]
+                self.inferences_before, self.retries_before = before.computed(), before.retries
             if waits:
                 task = self._loop.create_task(self._answer(request))
                 answering.add(task)

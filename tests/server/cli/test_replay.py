@@ -23,6 +23,7 @@ OPTIONS = {
     "--average-over": ("3", "average_over", 3),
     "--capacity": ("64", "capacity", 64),
     "--batch-every": ("30m", "batch_every_ms", 1_800_000),
+    "--retries": ("3", "retries", 3),
     "--failure-rate": ("0.5", "failure_rate", 0.5),
     "--hang-rate": ("0.25", "hang_rate", 0.25),
     "--hang-s": ("3", "hang_s", 3.0),
@@ -89,6 +90,7 @@ def test_the_json_is_the_report_and_the_same_seed_repeats_it(trace: str) -> None
         (["--mode", "fast"], 2, "--mode"),
         (["--direct-ttl", "3h", "--failover-ttl", "1h"], 2, "failover_ttl: must be at least"),
         (["--failure-rate", "2"], 2, "--failure-rate"),
+        (["--retries", "4"], 2, "--retries"),
     ],
 )
 def test_what_cannot_be_is_refused(trace: str, arguments: list[str], code: int, said: str) -> None:

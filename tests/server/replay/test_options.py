@@ -1,7 +1,8 @@
 import pytest
 
+from predawn.server.config import UserModelConfig
 from predawn.server.errors import ConfigError
-from predawn.server.policy import Ages, Mode
+from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.replay.options import FOREVER_MS, InferenceCost, ReplayOptions
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -18,6 +19,7 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
         ("average_over", 0),
         ("timeout_ms", 0),
         ("batch_every_ms", 0),
+        ("retries", -1),
         ("seed", -1),
     ],
 )
@@ -54,8 +56,13 @@ def test_the_comparison_has_sums_modes_and_soap_as_the_paper_has_it() -> None:
 
 
 def test_the_policy_is_the_row_of_the_table() -> None:
-    policy = ReplayOptions(mode="batch", wait_ms=7, batch_every_ms=HOUR_MS).policy()
-    assert (policy.mode, policy.wait_ms, policy.batch_every_ms) == (Mode.BATCH, 7, HOUR_MS)
+    policy = ReplayOptions(mode="batch", wait_ms=7, batch_every_ms=HOUR_MS, retries=2).policy()
+    assert policy == ModelPolicy(Mode.BATCH, Ages(5 * MINUTE_MS, 2 * HOUR_MS), 7, HOUR_MS, 2)
+
+
+def test_retries_default_to_the_servers() -> None:
+    served = UserModelConfig(factory="a:b")  # pyright: ignore[reportCallIssue]
+    assert ReplayOptions().policy().retries == served.retries
 
 
 def test_a_batch_costs_a_fixed_and_a_per_user_part() -> None:

@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_cases import day, replayed, visits
+from replay_cases import TickingClock, day, replayed, visits
 
+from predawn.server.replay import replay
 from predawn.server.replay.options import ReplayOptions
-from predawn.server.replay.oracle import oracle
+from predawn.server.replay.oracle import _cached, oracle
 from predawn.server.traces import Trace, read_trace
 
 DATA = Path(os.environ.get("PREDAWN_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -90,6 +92,69 @@ def test_failures_fall_back_as_rarely_as_the_oracle_says() -> None:
     assert model.direct_hit_rate == pytest.approx(report.oracle["direct_hit_rate"], abs=0.012)
     assert model.fallbacks_per_request_without_store == pytest.approx(0.2, abs=0.03)
     assert model.sources["failover"] > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=times,
+    retries=st.integers(0, 3),
+    failure_rate=st.sampled_from([0.3, 0.7, 1.0]),
+    wait_ms=st.sampled_from([3, 8, 13, 30]),
+    direct_s=st.integers(0, 300),
+    seed=st.integers(0, 9),
+)
+def test_retries_are_those_of_plain_dictionaries(
+    steps: list[tuple[int, int]],
+    retries: int,
+    failure_rate: float,
+    wait_ms: int,
+    direct_s: int,
+    seed: int,
+) -> None:
+    trace = spread(steps)
+    options = ReplayOptions(
+        mode="ercache",
+        direct_ttl_ms=direct_s * 1000 + 500,
+        failover_ttl_ms=400_500,
+        retries=retries,
+        failure_rate=failure_rate,
+        wait_ms=wait_ms,
+        seed=seed,
+    )
+    model = replay(trace, options, TickingClock()).models["user"]
+    # The draws of the simulated engine, so that both see the same inferences fail.
+    expected = _cached(trace, options, np.random.default_rng([seed, 1]).spawn(1)[0])
+    assert model.fallbacks_per_request == pytest.approx(expected["fallbacks_per_request"])
+    assert model.direct_hit_rate == pytest.approx(expected["direct_hit_rate"])
+    assert model.retries == round(expected["retries_per_request"] * len(trace))
+    assert model.inferences == len(trace) - model.sources["direct"] + model.retries
+
+
+def test_a_retry_makes_fallbacks_rarer_still_and_the_bare_server_has_none() -> None:
+    options = {"mode": "ercache", "failure_rate": 0.2, "failover_ttl_ms": 120 * MINUTE_MS}
+    once, retried = (replayed(day(), **options, retries=n, oracle=True) for n in (0, 1))
+    without, with_retry = once.models["user"], retried.models["user"]
+    assert without.retries == 0 < with_retry.retries
+    assert with_retry.fallbacks_per_request < without.fallbacks_per_request / 3
+    assert retried.oracle is not None
+    assert with_retry.fallbacks_per_request == pytest.approx(
+        retried.oracle["fallbacks_per_request"], abs=0.012
+    )
+    bare = "fallbacks_per_request_without_store"
+    assert getattr(with_retry, bare) == getattr(without, bare)
+
+
+@pytest.mark.parametrize(
+    ("retries", "wait_ms", "left"), [(0, 30, 0.5), (3, 30, 1 / 16), (3, 8, 0.5)]
+)
+def test_realtime_falls_back_when_all_attempts_in_time_fail(
+    retries: int, wait_ms: int, left: float
+) -> None:
+    options = {"mode": "realtime", "failure_rate": 0.5, "retries": retries, "wait_ms": wait_ms}
+    report = replayed(day(), **options, oracle=True)
+    assert report.oracle is not None
+    assert report.oracle["fallbacks_per_request"] == left
+    assert report.models["user"].fallbacks_per_request == pytest.approx(left, abs=0.03)
 
 
 def test_sweeps_have_no_hit_rate_of_their_own() -> None:

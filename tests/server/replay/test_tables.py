@@ -22,7 +22,14 @@ def test_the_tables_show_replay_comparison_and_oracle() -> None:
         day().slice(0, 200), mode="ercache", failure_rate=0.1, oracle=True, compare_modes=True
     )
     shown = text(report)
-    for words in ("200 requests", "frozen", "soap_ttl", "default without a store", "direct_hit"):
+    for words in (
+        "200 requests",
+        "frozen",
+        "soap_ttl",
+        "default without a store",
+        "direct_hit",
+        "asked again",
+    ):
         assert words in shown
     assert f"{report.models['user'].direct_hit_rate:.3%}" in shown
 
