@@ -1,7 +1,11 @@
 """The joint training of tower and ranker: AdamW on SUM's weighted multi-task loss (Eq. 8).
 
 The tower learns through the ranker, which is the mix tower of SUM and, unlike there, is served.
-Small logs overfit within an epoch; most of the settings below are against that.
+Small logs overfit within an epoch; most of the settings below are against that. Worth on the
+KuaiRand subset (AUC click / like / long view, all together .784 / .947 / .754): without item
+statistics .773 / .906 / .751, without dense user features .765 / .937 / .739, without the rates
+over the newest events .780 / .943 / .752, without the duration .779 / .942 / .752, with tables
+kept from epoch to epoch .778 / .944 / .750, without `dense_drop` .781 / .947 / .752.
 """
 
 import math

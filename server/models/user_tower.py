@@ -6,8 +6,8 @@ survives rounding to the store's fp16, and what is served is what was measured o
 
 X_0 in R^{n x d}: one token per bag (sum over its entries / sqrt(their number)) and `dense_tokens`
 more from an MLP over the dense features; d = 16, n = 20 in the small configuration. Level l takes n
-tokens to m (20 -> 8 -> 4). The equation numbers are SUM's; where the paper leaves the
-exact form open, what stands here is our choice:
+tokens to m (20 -> 8 -> 4). Modules and equation numbers are SUM's, as a re-implementation reports
+them; the exact forms, and that the modules are stacked, are our choice:
 
   Eq. 2-4  dot compression with attention   A = softmax(Q (X W_k)^T / sqrt(d)) + M,   C = A X
            Q in R^{m' x d} learned queries, M in R^{m' x n} learned mixing, m' = m - 1
