@@ -39,7 +39,7 @@ class BatcherLimits:
 
     batch_limit: int = 64
     wait_window_ms: float = 1
-    refresh_window_ms: float = 10
+    refresh_window_ms: float = 50
     wait_queue_limit: int = 1024
     refresh_queue_limit: int = 8192
     background_share: float = 0.5

@@ -130,6 +130,9 @@ class EngineConfig(Section):
         description='"cpu", "cuda" (or "cuda:1"), or "auto": a GPU where there is one.',
     )
     threads: int = Field(1, ge=1, description="CPU threads of the models.")
+    nice: int = Field(
+        19, ge=0, le=19, description="How far the models' thread gives way to requests (Linux)."
+    )
     background_share: float = Field(
         0.5, gt=0, le=1, description="Largest share of engine time for refreshes."
     )
@@ -143,7 +146,7 @@ class BatcherConfig(Section):
 
     batch_limit: int = Field(64, ge=1, description="Most users in one batch.")
     wait_window: DurationMs = Field(1, description="Longest a waiting user is held for company.")
-    refresh_window: DurationMs = Field(10, description="The same for background refreshes.")
+    refresh_window: DurationMs = Field(50, description="The same for background refreshes.")
     wait_queue_limit: int = Field(1024, ge=1, description="Waiting users queued; above: refused.")
     refresh_queue_limit: int = Field(8192, ge=1, description="Refreshes queued; above: shed.")
 

@@ -7,6 +7,8 @@ that never returns holds the engine's thread alone: never the event loop, never 
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,7 @@ from predawn.server.request import F32, Lane, RankBatch, UserBatch, UserId
 
 _LOG = logging.getLogger(__name__)
 _LOG_EVERY_NS = 10_000_000_000  # a failing model writes one traceback in so much time
+_NICEST = 19
 _JOIN_S = 1.0  # an idle thread ends at once; a busy one is left behind as a daemon
 
 
@@ -56,7 +59,8 @@ class _Job:
 
 class ThreadEngine:
     """models: by name; gather: user ids to their recent past, called on the engine's thread;
-    versions: snapshot numbers by model name (0 where absent). Rank jobs go before batches."""
+    versions: snapshot numbers by model name (0 where absent); nice: added to the thread's own
+    niceness where threads have one (Linux). Rank jobs go before batches."""
 
     def __init__(
         self,
@@ -65,12 +69,14 @@ class ThreadEngine:
         clock: Clock,
         metrics: Metrics,
         versions: Mapping[str, int],
+        nice: int = 0,
     ) -> None:
         self._models = models
         self._gather = gather
         self._clock = clock
         self._metrics = metrics
         self._versions = versions
+        self._nice = nice
         self._queues: tuple[deque[_Job], deque[_Job]] = (deque(), deque())  # rank, embed
         self._changed = threading.Condition()
         self._closed = False
@@ -129,6 +135,7 @@ class ThreadEngine:
         return job.result
 
     def _work(self) -> None:
+        self._give_way()
         while (job := self._take()) is not None:
             if job.result.cancelled():
                 continue
@@ -142,6 +149,13 @@ class ThreadEngine:
             took_ns = self._clock.monotonic_ns() - began_ns
             self._busy_since_ns = 0
             self._return(job, result, took_ns)
+
+    def _give_way(self) -> None:
+        """Lets the event loop's thread have the core first when there are too few of them."""
+        if self._nice and sys.platform == "linux":  # elsewhere niceness is the whole process's
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread) + self._nice
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice, _NICEST))
 
     def _take(self) -> _Job | None:
         """The next job in lane order; waits for one; None once closed."""

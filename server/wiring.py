@@ -78,7 +78,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         history = History.from_config(config.history, clock, config.seed)
         history.open()
         ends.callback(history.close)
-        engine = ThreadEngine(models.users, history.gather, clock, metrics, models.versions)
+        engine = ThreadEngine(
+            models.users, history.gather, clock, metrics, models.versions, config.engine.nice
+        )
         engine.start()
         ends.callback(engine.close)
         policies = {name: _policy(each) for name, each in config.models.items()}

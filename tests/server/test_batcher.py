@@ -85,7 +85,9 @@ def test_a_lifted_refresh_goes_back_to_its_lane_when_the_wait_is_given_up() -> N
         assert rig.batcher.depths() == {"wait": 0, "refresh": 1}
         assert await outcome(refresh) == 1
 
-    assert play(use).batches()[0][2] == pytest.approx(10, abs=0.01)
+    assert play(use, BatcherLimits(refresh_window_ms=10)).batches()[0][2] == pytest.approx(
+        10, abs=0.01
+    )
 
 
 def test_a_cancelled_caller_is_forgotten_and_costs_nothing() -> None:

@@ -1,6 +1,7 @@
 """The engine's thread: results, checks, lane order, cancellation, and a model that hangs."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -79,12 +80,14 @@ def with_engine(
     use: Callable[[ThreadEngine], Any],
     embed: Callable[[UserBatch], Any] = doubled,
     metrics: Metrics | None = None,
+    nice: int = 0,
 ) -> Any:
     """Runs the coroutine function `use` with a started engine of one model, "m", version 7."""
 
     async def main() -> Any:
         counted = metrics or Metrics(["m"], [])
-        engine = ThreadEngine({"m": Model(embed)}, histories, SystemClock(), counted, {"m": 7})
+        models = {"m": Model(embed)}
+        engine = ThreadEngine(models, histories, SystemClock(), counted, {"m": 7}, nice)
         engine.start()
         try:
             return await asyncio.wait_for(use(engine), 10)
@@ -259,3 +262,20 @@ def test_a_cancelled_batch_that_has_not_begun_is_not_computed() -> None:
 def test_checked_rows_passes_what_is_right() -> None:
     rows = np.zeros((2, 3), dtype=np.float32)
     assert checked_rows("m", rows, (2, 3)) is rows
+
+
+@pytest.mark.parametrize(("nice", "found"), [(0, 0), (3, 3), (40, 19)])
+def test_only_the_engines_thread_gives_way(nice: int, found: int) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    def embed(batch: UserBatch) -> F32:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return doubled(batch)
+
+    async def use(engine: ThreadEngine) -> None:
+        await engine.embed("m", [1])
+
+    with_engine(use, embed, nice=nice)
+    assert seen == [min(before + found, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
