@@ -183,7 +183,7 @@ class UserModelConfig(Section):
         "soap", description="Row of the policy table."
     )
     direct_ttl: DurationMs = Field(5 * 60_000, description="Served without a recompute up to here.")
-    failover_ttl: DurationMs = Field(2 * 3_600_000, description="Served at all up to here.")
+    failover_ttl: DurationMs = Field(86_400_000, description="Served at all up to here.")
     wait: DurationMs = Field(30, description="Longest a request waits for this model.")
     retries: int = Field(
         1,

@@ -45,7 +45,7 @@ DirectTtl: TypeAlias = Annotated[
 ]
 FailoverTtl: TypeAlias = Annotated[
     int | None,
-    _duration("Served at all up to here; without it 2h (batch: two sweeps, frozen: for ever). "
+    _duration("Served at all up to here; without it 1d (batch: two sweeps, frozen: for ever). "
               "Example: --failover-ttl 6h"),
 ]  # fmt: skip
 Wait: TypeAlias = Annotated[int, _duration("Longest wait for the user model.", "30ms")]

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from predawn.server.config import UserModelConfig
 from predawn.server.errors import ConfigError
 from predawn.server.policy import Ages, Mode, ModelPolicy
 
 FOREVER_MS = 10 * 365 * 86_400_000
 MODES = ("realtime", "ercache", "soap", "batch", "frozen")
-_DIRECT_TTL_MS = 5 * 60_000
-_FAILOVER_TTL_MS = 2 * 3_600_000
+_DIRECT_TTL_MS: int = UserModelConfig.model_fields["direct_ttl"].default
+_FAILOVER_TTL_MS: int = UserModelConfig.model_fields["failover_ttl"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class InferenceCost:
 class ReplayOptions:
     """mode: a column of the policy table (`server.policy`).
 
-    direct_ttl_ms, failover_ttl_ms: None: the server's defaults of 5 min and 2 h (at least the
-    direct one), but entries of `batch` last two sweeps and those of `frozen` for ever;
+    direct_ttl_ms, failover_ttl_ms: None: the server's defaults (the second at least the
+    first), but entries of `batch` last two sweeps and those of `frozen` for ever;
     wait_ms: longest wait for the user model; timeout_ms: deadline of a request;
     capacity: users that the store holds; batch_every_ms: period of the sweeps of `batch`;
     retries: how often a request that has only the default asks again when its inference fails;

@@ -66,8 +66,8 @@ def test_a_loaded_config_does_not_change() -> None:
         ({"models": {"m": {}}}, "needs a snapshot or a factory"),
         ({"models": {"m": {"factory": "no colon"}}}, "pattern"),
         (
-            {"models": {"m": {"factory": "a:b", "direct_ttl": "3h"}}},
-            "failover_ttl must be at least direct_ttl, not 7200000 ms < 10800000 ms",
+            {"models": {"m": {"factory": "a:b", "direct_ttl": "25h"}}},
+            "failover_ttl must be at least direct_ttl, not 86400000 ms < 90000000 ms",
         ),
         ({"models": {"m": {"factory": "a:b", "default": [float("inf")]}}}, "finite"),
         ({"models": {"m": {"factory": "a:b", "retries": 4}}}, "less than or equal to 3"),

@@ -35,8 +35,9 @@ def test_the_failover_ttl_may_not_be_below_the_direct_one() -> None:
 
 
 def test_ages_default_to_the_servers_and_sweeps_last() -> None:
-    assert ReplayOptions().ages() == Ages(5 * MINUTE_MS, 2 * HOUR_MS)
-    assert ReplayOptions(direct_ttl_ms=3 * HOUR_MS).ages() == Ages(3 * HOUR_MS, 3 * HOUR_MS)
+    served = UserModelConfig(factory="a:b")  # pyright: ignore[reportCallIssue]
+    assert ReplayOptions().ages() == Ages(served.direct_ttl, served.failover_ttl)
+    assert ReplayOptions(direct_ttl_ms=30 * HOUR_MS).ages() == Ages(30 * HOUR_MS, 30 * HOUR_MS)
     assert ReplayOptions(mode="batch", batch_every_ms=HOUR_MS).ages().failover_ttl_ms == 2 * HOUR_MS
     assert ReplayOptions(mode="frozen").ages().failover_ttl_ms == FOREVER_MS
     assert ReplayOptions(mode="frozen", failover_ttl_ms=HOUR_MS).ages().failover_ttl_ms == HOUR_MS
@@ -47,7 +48,7 @@ def test_the_comparison_has_sums_modes_and_soap_as_the_paper_has_it() -> None:
     assert list(cases) == ["frozen", "batch", "realtime", "ercache", "soap", "soap_ttl"]
     assert cases["soap"].ages() == Ages(0, FOREVER_MS)
     assert cases["soap_ttl"].ages() == Ages(5 * MINUTE_MS, FOREVER_MS)
-    assert cases["ercache"].ages() == Ages(5 * MINUTE_MS, 2 * HOUR_MS)
+    assert cases["ercache"].ages() == ReplayOptions().ages()
     assert all(not case.oracle and not case.compare_modes for case in cases.values())
     assert {case.seed for case in cases.values()} == {7}
     given = ReplayOptions(failover_ttl_ms=HOUR_MS).cases()
