@@ -10,7 +10,8 @@ Write this as `own.toml`, start, tell what a user did, ask:
     user_models = ["rates"]
 
     PYTHONPATH=examples predawn serve --config own.toml
-    curl localhost:8471/v1/events --json '{"events":[{"user":7,"item":2,"types":["shown","clicked"]}]}'
+    curl localhost:8471/v1/events --json \\
+        '{"events":[{"user":7,"item":2,"types":["shown","clicked"]}]}'
     curl localhost:8471/v1/rank --json '{"user": 7, "items": [1, 2, 3]}'
 """
 
