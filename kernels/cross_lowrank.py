@@ -42,7 +42,7 @@ def cross_lowrank_reference(
 ) -> Tensor:
     """The formula in torch, layer by layer, in the dtype of its arguments."""
     out = x0 if x is None else x
-    for up, down, shift in zip(u, v, bias, strict=True):
+    for up, down, shift in zip(u.unbind(), v.unbind(), bias.unbind(), strict=True):
         inner = torch.nn.functional.linear(out @ down, up, shift)
         out = torch.addcmul(out, x0, inner)
     return out

@@ -3,8 +3,7 @@
 A function of the history alone: an embedding computed behind one request is right for the next.
 Inference on the CPU runs in float64 (0.09 MFLOP a user): sums then depend on the batch in no digit
 that survives rounding to the store's fp16, and what is served is what was measured offline. On a
-CUDA device it runs in float32, which is what the kernels take. The code is the same: the bags are
-`kernels.bag_pool`'s and Eq. 5 is `kernels.cross_lowrank`'s, and these choose who computes.
+CUDA device it runs in float32, which `kernels.cross_lowrank` (Eq. 5, training included) takes.
 
 X_0 in R^{n x d}: one token per bag (sum over its entries / sqrt(their number)) and `dense_tokens`
 more from an MLP over the dense features; d = 16, n = 20 in the small configuration. Level l takes n
@@ -34,7 +33,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from predawn.kernels.bag_pool import bag_pool
 from predawn.kernels.cross_lowrank import cross_lowrank
 from predawn.server.models.snapshots import Tensors
 from predawn.server.models.user_features import FeatureShape, UserFeatures, user_features
@@ -128,8 +126,8 @@ class Level(nn.Module):
         compressed = self._attend(x)
         mixed = self._mix(compressed)
         start, flat = compressed.flatten(1), mixed.flatten(1)
-        weights = (self.cross_u.t(), self.cross_v, self.cross_b)
-        crossed = cross_lowrank(start, *(weight.unsqueeze(0) for weight in weights), flat)
+        up, down = self.cross_u.t().unsqueeze(0), self.cross_v.unsqueeze(0)
+        crossed = cross_lowrank(start, up, down, self.cross_b.unsqueeze(0), flat)
         interaction = torch.cat([crossed.view_as(compressed), dense_token], dim=1)
         return rms_norm(interaction + self.residual @ x, self.scales[2])
 
@@ -153,8 +151,6 @@ def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
 class TowerNet(nn.Module):
     """The parameters. mean, std: of the dense features in training, not learned."""
 
-    first_row: Tensor
-
     def __init__(self, shape: TowerShape, generator: torch.Generator) -> None:
         super().__init__()
         self.shape = shape
@@ -163,7 +159,6 @@ class TowerNet(nn.Module):
         bags = torch.randn((rows, width), generator=generator) * 0.05
         bags[0] = 0
         self.bags = nn.Embedding(rows, width, padding_idx=0, _weight=bags, sparse=True)
-        self.register_buffer("first_row", torch.tensor([0, rows]), persistent=False)
         items = torch.randn((1 + shape.features.item_rows, shape.output_dim), generator=generator)
         items *= shape.output_dim**-0.5
         items[0] = 0
@@ -192,7 +187,7 @@ class TowerNet(nn.Module):
     def forward(self, state: State) -> Tensor:
         """float [B, dim] in the dtype of `state.dense`."""
         slots, dense = state.slots, state.dense
-        bags = self._pool(slots)
+        bags = self.bags(slots).to(dense.dtype).sum(dim=2)
         present = (slots > 0).sum(dim=2, keepdim=True).clamp(min=1)
         standard = ((dense - self.mean) / self.std).clamp(-_STANDARD_LIMIT, _STANDARD_LIMIT)
         hidden = nn.functional.gelu(standard @ self.dense_in + self.dense_bias)
@@ -204,14 +199,6 @@ class TowerNet(nn.Module):
         width = self.shape.output_dim
         last = self.gate * out[:, -width:] + self._taste(state)
         return torch.cat([out[:, :-width], last], dim=1)
-
-    def _pool(self, slots: Tensor) -> Tensor:
-        """Sums of the bags, [B, tables, width]; slot 0 is a row of zeros, so bags are all full."""
-        if self.training:  # the optimiser of the tables takes sparse gradients, bag_pool's is dense
-            return self.bags(slots).sum(dim=2)
-        offsets = torch.arange(0, slots.numel() + 1, slots.shape[2], device=slots.device)
-        pooled, _ = bag_pool(self.bags.weight, self.first_row, slots.flatten(), offsets)
-        return pooled.view(*slots.shape[:2], -1)
 
     def _taste(self, state: State) -> Tensor:
         """sum_h w(h) v(item_h). [B, D]"""
@@ -228,7 +215,10 @@ class UserTower:
     def __init__(self, net: TowerNet, prior: F32, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._dtype = torch.float64 if self._device.type == "cpu" else torch.float32
-        self._net = net.to(self._device, self._dtype).eval()
+        self._net = net.to(self._device).eval()
+        for name, parameter in self._net.named_parameters():
+            if not name.startswith(("bags.", "items.")):  # tables are only gathered from
+                parameter.data = parameter.data.to(self._dtype)
         self._prior = prior.astype(np.float64)
 
     @property

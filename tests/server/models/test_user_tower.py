@@ -1,12 +1,17 @@
 """The tower: rows stand alone, nothing is infinite, and a snapshot gives the same tower back."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from model_cases import FEATURES, PRIOR, TOWER, some_users, tower, user_batch
 
+from predawn.kernels.cross_lowrank import cross_lowrank
 from predawn.server.models.user_features import user_features
 from predawn.server.models.user_tower import (
     Level,
@@ -71,6 +76,7 @@ def test_every_parameter_takes_part() -> None:
 def test_a_level_is_its_equations() -> None:
     """The module against a loop over one user that follows the docstring line by line."""
     level = Level(6, 3, 4, 2, torch.Generator().manual_seed(3)).double()
+    level.cross_b.data += 0.3
     x, dense = torch.randn(2, 6, 4).double(), torch.randn(2, 1, 4).double()
     got = level(x, dense)
     gelu = torch.nn.functional.gelu
@@ -82,7 +88,8 @@ def test_a_level_is_its_equations() -> None:
         cross = level.cross_v @ level.cross_u
         z = c.flatten() * (y.flatten() @ cross + level.cross_b) + y.flatten()
         mixed = torch.cat([z.view(2, 4), dense[user]]) + level.residual @ x[user]
-        torch.testing.assert_close(got[user], rms_norm(mixed, level.scales[2]))
+        expected = rms_norm(mixed, level.scales[2])
+        torch.testing.assert_close(got[user], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_snapshot_gives_the_same_tower_back() -> None:
@@ -110,3 +117,43 @@ def test_untrained_towers_are_reproducible_by_seed() -> None:
     one, two, other = (untrained_tower(TOWER, seed) for seed in (1, 1, 2))
     assert torch.equal(one.head, two.head)
     assert not torch.equal(one.head, other.head)
+
+
+def test_eq_5_is_the_kernel_s_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every level calls cross_lowrank once, and its result is what the tower goes on with."""
+    calls: list[tuple[torch.Tensor, ...]] = []
+
+    def counted(*given: torch.Tensor) -> torch.Tensor:
+        calls.append(given)
+        return 2 * cross_lowrank(*given)
+
+    model, batch = UserTower(tower(), PRIOR_32), user_batch(3)
+    plain = model.embed(batch)
+    monkeypatch.setattr("predawn.server.models.user_tower.cross_lowrank", counted)
+    assert not np.allclose(model.embed(batch), plain)
+    assert [tuple(given[0].shape) for given in calls] == [(3, 7 * 16), (3, 3 * 16)]
+    assert all(tensor.dtype == torch.float64 for given in calls for tensor in given)
+
+
+def test_float32_which_a_gpu_runs_agrees_with_float64() -> None:
+    state = as_state(user_features(user_batch(200), FEATURES, PRIOR))
+    with torch.inference_mode():
+        narrow = tower()(state._replace(dense=state.dense.float()))
+        wide = tower().double()(state)
+    assert narrow.dtype == torch.float32
+    assert wide.dtype == torch.float64
+    error = (narrow.double() - wide).square().mean().sqrt()
+    assert 0 < float(error) <= 1e-4 * float(wide.square().mean().sqrt())
+
+
+def test_a_tower_on_the_cpu_imports_no_triton() -> None:
+    code = """if True:
+        import sys
+        import numpy as np
+        from model_cases import PRIOR, tower, user_batch
+        from predawn.server.models.user_tower import UserTower
+        UserTower(tower(), PRIOR.astype(np.float32)).embed(user_batch(2))
+        sys.exit("triton" in sys.modules)"""
+    tests = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": tests}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
