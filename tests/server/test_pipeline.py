@@ -315,7 +315,7 @@ def test_sources_add_up_to_requests_and_stages_are_timed() -> None:
     async def use(world: World) -> None:
         for user in (1, 2, 1, 3, 1):
             await world.ask(user)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         await world.ask(1)
 
     metrics = play(Setup({"m": policy(Mode.SOAP)}), use).metrics

@@ -121,7 +121,7 @@ def test_a_sweep_longer_than_its_period_is_followed_at_once_by_the_next() -> Non
     def script(number: int, model: str, users: Sequence[UserId]) -> Step:
         return Step(latency_s=0.5)
 
-    limits = BatcherLimits(background_share=1.0)
+    limits = BatcherLimits(background_share=1.0, refresh_window_ms=10)
     world = play(
         setup(Mode.BATCH, batch_every_ms=100, users=lambda: [1, 2], script=script, limits=limits),
         use,
