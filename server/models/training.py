@@ -148,7 +148,8 @@ class _Run:
         self.past = UserPast(trace, EVENT_TYPES, HISTORY_LENGTH)
         self.features = FeatureShape(types=len(EVENT_TYPES), attributes=0)
         bits = event_types(trace)[: self.split.row_cut, None] >> np.arange(len(EVENT_TYPES))
-        self.prior: F64 = (bits & 1).mean(axis=0)
+        # As the snapshot keeps it: a served feature may differ from an offline one in no digit.
+        self.prior: F64 = (bits & 1).mean(axis=0).astype(np.float32).astype(np.float64)
         self.tower_shape = TowerShape(self.features)
         self.ranker_shape = RankerShape(self.tasks, trace.item_feature_names, self.tower_shape.dim)
         self.items: Items = fit_items(
