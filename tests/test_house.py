@@ -165,7 +165,7 @@ PLANTED: list[tuple[Rule, str, str, int]] = [
     (rules.native_imports, "server/cache_table.py", "from predawn.csrc import _core", 0),
     (rules.left_over_marks, "server/x.py", "# TO" + "DO later", 1),
     (rules.machine_paths, "docs/x.md", "see /wo" + "rk/main", 1),
-    (rules.machine_paths, "docs/x.md", "see ~/work/main or server/work/x", 0),
+    (rules.machine_paths, "docs/x.md", "see server/work/x or my.work/main", 0),
     (rules.banned_names, "server/utils.py", "", 1),
     (rules.banned_names, "server/x.py", "class StoreManager: ...", 1),
     (rules.banned_names, "server/x.py", "class Database: ...", 0),
