@@ -116,6 +116,7 @@ class _Walk:
         self._connection = connection
         self._trace = trace
         self._types = event_types(trace)
+        self._owners = np.repeat(np.arange(len(trace)), np.diff(trace.offsets))  # request of a row
         self._tasks: list[str] = snapshot.section("ranker")["tasks"]
         self._told = 0
 
@@ -131,11 +132,7 @@ class _Walk:
     def _tell(self, until: int) -> Iterator[float]:
         """Posts the events of the requests before number `until`; yields the share that is done."""
         first, last = (int(self._trace.offsets[i]) for i in (self._told, until))
-        owners = np.repeat(np.arange(len(self._trace)), np.diff(self._trace.offsets))[first:last]
-        events = (
-            self._event(int(request), row)
-            for request, row in zip(owners, range(first, last), strict=True)
-        )
+        events = (self._event(int(self._owners[row]), row) for row in range(first, last))
         sent = 0
         while chunk := list(itertools.islice(events, _EVENTS_A_BODY)):
             self._post("/v1/events", {"events": chunk})

@@ -1,1 +1,1 @@
-"""One file an operation: contract, torch reference, Triton kernel, host wrapper."""
+"""An operation: contract, torch reference, host wrapper; beside it (`*_triton`) its kernel."""
