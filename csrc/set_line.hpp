@@ -1,118 +1,95 @@
-// The directory of a set: one cache line that says which keys its 16 ways may hold, and in which
-// order they were used.
+// The directory of a set, one cache line, and where the slots of the set are.
 //
-// What: `SetLine`: a lock, a 16-bit fingerprint per way (0: empty), the order of use of the ways.
-// When not: the keys and rows themselves (slot.hpp); a fingerprint only says "perhaps".
-// Functions: `matches`, `order` are safe without the lock, as hints for prefetching; everything
-// else
-//   is called with it held.
-// Design: exact least-recently-used order as a permutation of 16 nibbles, the most recently used
-//   lowest. It is kept as the difference from the identity, so that untouched (zero) memory is a
-//   valid empty set and an unused table costs no memory.
-// Memory: 64 bytes. Cost: `matches` 4 relaxed loads and no branch; `mark_used` a dozen
-// instructions.
-//   Fingerprints and order are relaxed atomics: what orders them is the lock.
+// What: `SetLine`: the set's word and a tag per way; `SetRef`: a set of a mapping; `Tags`: a look
+// at
+//   all tags at once.
+// When not: what the words mean (set_word.hpp, tag.hpp), reading and writing entries (set_read.hpp,
+//   set_write.hpp).
+// Functions: `match_hint` says which ways look as if they held a fingerprint; the caller loads the
+//   tag itself before it believes it. `load_tags` is one relaxed look: good if the set's word is
+//   the same afterwards.
+// Design: the line is all that a miss reads. Untouched (zero) memory is a valid empty set.
+// Memory: 64 bytes a set. Cost: `match_hint` four 16-byte compares on x86.
 #pragma once
 
-#include <atomic>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
-#include "spin_lock.hpp"
+#include "set_word.hpp"
+#include "slot.hpp"
+
+#if defined(__x86_64__)
+#  include <immintrin.h>
+#endif
 
 namespace predawn {
 
-inline constexpr unsigned kWays = 16;
+template <class A>
+struct alignas(kLineBytes) SetLine {
+  typename A::template Word<std::uint64_t> word;
+  typename A::template Word<std::uint32_t> tags[kWays];
+};
+static_assert(sizeof(SetLine<StdAtomics>) == kLineBytes);
 
-// The permutation of ways by use: nibble 0 is the way used last, nibble 15 the next victim.
-class WayOrder {
- public:
-  static constexpr std::uint64_t kIdentity = 0xfedcba9876543210u;
+using Tags = std::array<Tag, kWays>;
 
-  explicit constexpr WayOrder(std::uint64_t nibbles) noexcept : nibbles_(nibbles) {}
+template <class A>
+struct SetRef {
+  SetLine<A>* line;
+  std::byte* slots;
+  std::size_t slot_bytes;
 
-  [[nodiscard]] constexpr std::uint64_t nibbles() const noexcept { return nibbles_; }
-
-  [[nodiscard]] constexpr unsigned way_at(unsigned rank) const noexcept {
-    return static_cast<unsigned>(nibbles_ >> (4 * rank)) & 0xfu;
+  [[nodiscard]] SlotHeader<A>* slot(unsigned index) const noexcept {
+    return reinterpret_cast<SlotHeader<A>*>(slots + index * slot_bytes);
   }
-
-  // Moves `way` to the front; the ways that were before it go one step back.
-  [[nodiscard]] constexpr WayOrder with_first(unsigned way) const noexcept {
-    const std::uint64_t difference = nibbles_ ^ (std::uint64_t{way} * kOnes);
-    const std::uint64_t zero = (difference - kOnes) & ~difference & (kOnes << 3);
-    const unsigned bits_before = static_cast<unsigned>(std::countr_zero(zero)) & ~3u;
-    const std::uint64_t before = (std::uint64_t{1} << bits_before) - 1;
-    const std::uint64_t moved = (before << 4) | 0xfu;
-    return WayOrder((nibbles_ & ~moved) | ((nibbles_ & before) << 4) | way);
-  }
-
-  [[nodiscard]] constexpr bool is_permutation() const noexcept {
-    unsigned seen = 0;
-    for (unsigned rank = 0; rank < kWays; ++rank) seen |= 1u << way_at(rank);
-    return seen == 0xffffu;
-  }
-
- private:
-  static constexpr std::uint64_t kOnes = 0x1111111111111111u;
-  std::uint64_t nibbles_;
 };
 
-class alignas(64) SetLine {
- public:
-  [[nodiscard]] SpinLock& lock() noexcept { return lock_; }
-
-  // Bit w: way w has this fingerprint (0: way w is empty).
-  [[nodiscard]] std::uint32_t matches(std::uint16_t fingerprint) const noexcept {
-    std::uint32_t mask = 0;
-    for (unsigned word = 0; word < kWords; ++word) {
-      const std::uint64_t held = fingerprints_[word].load(std::memory_order_relaxed);
-      mask |= equal_lanes(held, fingerprint) << (4 * word);
-    }
-    return mask;
+template <class A>
+[[nodiscard]] inline Tags load_tags(const SetLine<A>& line) noexcept {
+  Tags tags;
+  for (unsigned way = 0; way < kWays; ++way) {
+    tags[way] = Tag(line.tags[way].load(std::memory_order_relaxed));
   }
+  return tags;
+}
 
-  [[nodiscard]] std::uint16_t fingerprint(unsigned way) const noexcept {
-    const std::uint64_t held = fingerprints_[way / 4].load(std::memory_order_relaxed);
-    return static_cast<std::uint16_t>(held >> (16 * (way % 4)));
+inline constexpr std::uint32_t kMatchMask = 0x0fff0000u | Tag::kValid;
+
+[[nodiscard]] constexpr std::uint32_t match_word(std::uint32_t fingerprint) noexcept {
+  return (fingerprint << 16) | Tag::kValid;
+}
+
+#if defined(__x86_64__)
+// Bit w: way w. The vector loads may see a tag that is changing in either state.
+[[nodiscard]] inline std::uint32_t vector_matches(const void* line,
+                                                  std::uint32_t fingerprint) noexcept {
+  const auto* lanes = static_cast<const __m128i*>(line);
+  const __m128i mask = _mm_set1_epi32(static_cast<int>(kMatchMask));
+  const __m128i wanted = _mm_set1_epi32(static_cast<int>(match_word(fingerprint)));
+  const auto equal = [&](int i) {
+    return _mm_cmpeq_epi32(_mm_and_si128(_mm_load_si128(lanes + i), mask), wanted);
+  };
+  const __m128i low = _mm_packs_epi32(equal(0), equal(1));
+  const __m128i high = _mm_packs_epi32(equal(2), equal(3));
+  const int all = _mm_movemask_epi8(_mm_packs_epi16(low, high));
+  return static_cast<std::uint32_t>(all) >> 2;  // the first two lanes are the set's word
+}
+#endif
+
+template <class A>
+[[nodiscard]] inline std::uint32_t match_hint(const SetLine<A>& line,
+                                              std::uint32_t fingerprint) noexcept {
+#if defined(__x86_64__)
+  if constexpr (A::kVectorScan) return vector_matches(&line, fingerprint);
+#endif
+  std::uint32_t mask = 0;
+  for (unsigned way = 0; way < kWays; ++way) {
+    const std::uint32_t tag = line.tags[way].load(std::memory_order_relaxed);
+    mask |= ((tag & kMatchMask) == match_word(fingerprint) ? 1u : 0u) << way;
   }
-
-  void set_fingerprint(unsigned way, std::uint16_t fingerprint) noexcept {
-    std::atomic<std::uint64_t>& word = fingerprints_[way / 4];
-    const unsigned shift = 16 * (way % 4);
-    const std::uint64_t others =
-        word.load(std::memory_order_relaxed) & ~(std::uint64_t{0xffff} << shift);
-    word.store(others | (std::uint64_t{fingerprint} << shift), std::memory_order_relaxed);
-  }
-
-  [[nodiscard]] WayOrder order() const noexcept {
-    return WayOrder(order_.load(std::memory_order_relaxed) ^ WayOrder::kIdentity);
-  }
-
-  void mark_used(unsigned way) noexcept {
-    const WayOrder before = order();
-    if (before.way_at(0) == way) return;
-    order_.store(before.with_first(way).nibbles() ^ WayOrder::kIdentity, std::memory_order_relaxed);
-  }
-
- private:
-  static constexpr unsigned kWords = kWays / 4;
-
-  // Which of the four 16-bit lanes of `word` equal `lane`, as four bits; exact for every value.
-  static std::uint32_t equal_lanes(std::uint64_t word, std::uint16_t lane) noexcept {
-    constexpr std::uint64_t kLow15 = 0x7fff7fff7fff7fffu;
-    constexpr std::uint64_t kGather = 0x0001000200040008u;  // lane bits 0, 16, 32, 48 -> 48..51
-    const std::uint64_t difference = word ^ (std::uint64_t{lane} * 0x0001000100010001u);
-    const std::uint64_t zero = ~(((difference & kLow15) + kLow15) | difference | kLow15);
-    return static_cast<std::uint32_t>(((zero >> 15) * kGather) >> 48) & 0xfu;
-  }
-
-  SpinLock lock_;
-  std::uint32_t reserved_ = 0;
-  std::atomic<std::uint64_t> order_{0};
-  std::atomic<std::uint64_t> fingerprints_[kWords] = {};
-};
-static_assert(sizeof(SetLine) == 64 && alignof(SetLine) == 64);
+  return mask;
+}
 
 }  // namespace predawn
