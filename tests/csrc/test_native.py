@@ -15,7 +15,12 @@ import pytest
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
 SOURCES = sorted(path.name for path in HERE.glob("*_test.cpp"))
-CONCURRENT = ["cache_stress_test.cpp", "counters_test.cpp", "spin_lock_test.cpp"]
+CONCURRENT = [
+    "cache_stress_test.cpp",
+    "counters_test.cpp",
+    "spin_lock_test.cpp",
+    "worker_pool_test.cpp",
+]
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
 
