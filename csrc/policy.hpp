@@ -18,11 +18,11 @@
 //     have survived. A newcomer lies where the hand has just been, so the order in which the hand
 //     meets the rest is the order of their arrival: SIEVE's queue without a queue.
 //   Stamps: 4 bits that count units of 2^shift ms, of which the longest age that a reader accepts
-//   lasts at least 2 and less than 4. An entry at least 4 units old is verified against its slot:
-//   found from at most 2 longest ages on, until 16 units (more than 4 of them), when its stamp
-//   looks young again for 4 units; and so on. When a reader accepts a longer age than any before,
-//   stamps written earlier count other units: a wrong hint, so a verification too many or a find
-//   too late.
+//   lasts at least 2 and less than 4. An entry that looks 4 units old or more is verified against
+//   its slot: so it is found from at most 2 longest ages on, until 15 units (more than 3.7 longest
+//   ages), from when its stamp looks young again for at most 5 units; and so on. When a reader
+//   accepts a longer age than any before, stamps written earlier count other units: wrong hints,
+//   so a verification too many or a find too late, never a wrong victim.
 // Memory: none. Cost: about 20 ns; no atomics.
 #pragma once
 
@@ -152,6 +152,12 @@ template <class OrderOf>
   return oldest;
 }
 
+// The last of `ways` (not none) from `hand` on, round the set.
+[[nodiscard]] constexpr unsigned last(std::uint32_t ways, unsigned hand) noexcept {
+  const std::uint32_t behind = ways & ((1u << hand) - 1);
+  return static_cast<unsigned>(std::bit_width(behind != 0 ? behind : ways)) - 1;
+}
+
 // Both take from `ways.demanded`, which is not empty.
 [[nodiscard]] constexpr Choice clock(const Ways& ways, unsigned hand) noexcept {
   const std::uint32_t unread = ways.demanded & ~ways.visited;
@@ -161,27 +167,26 @@ template <class OrderOf>
   return {.way = way, .hand = after(way), .unvisit = cleared};
 }
 
+[[nodiscard]] constexpr Choice sieve_next_pass(const Ways& ways, unsigned hand) noexcept {
+  const std::uint32_t fresh = ways.demanded & ~ways.survived;  // all read: they survive this pass
+  const unsigned start = fresh != 0 ? after(last(fresh, hand)) : hand;
+  const std::uint32_t unread = ways.demanded & (fresh | ~ways.visited);
+  const unsigned way = next(unread != 0 ? unread : ways.demanded, start);
+  const std::uint32_t others = ways.demanded & ~(1u << way);
+  const std::uint32_t spared = unread != 0 ? passed(ways.demanded, start, way) : 0;
+  return {.way = way,
+          .hand = after(way),
+          .unvisit = others & (unread != 0 ? fresh | spared : kAllWays),
+          .renew = others & ways.survived & ~spared};
+}
+
 [[nodiscard]] constexpr Choice sieve(const Ways& ways, unsigned hand) noexcept {
   const std::uint32_t fresh = ways.demanded & ~ways.survived;
   const std::uint32_t unread = fresh & ~ways.visited;
-  if (unread != 0) {
-    const unsigned way = next(unread, hand);
-    const std::uint32_t spared = passed(fresh, hand, way);
-    return {.way = way, .hand = after(way), .unvisit = spared, .survive = spared};
-  }
-  // This pass ends: those in `fresh` survive it, unread from now on. The next one begins.
-  const Ways again = [&] {
-    Ways cleared = ways;
-    cleared.visited &= ~fresh;
-    return cleared;
-  }();
-  Choice choice = clock(again, hand);
-  const std::uint32_t others = ways.demanded & ~(1u << choice.way);
-  const std::uint32_t spared = choice.unvisit;
-  choice.unvisit = (spared | fresh) & others;
-  choice.survive = spared & ~ways.survived;
-  choice.renew = others & ways.survived & ~spared;
-  return choice;
+  if (unread == 0) return sieve_next_pass(ways, hand);
+  const unsigned way = next(unread, hand);
+  const std::uint32_t spared = passed(fresh, hand, way);
+  return {.way = way, .hand = after(way), .unvisit = spared, .survive = spared};
 }
 
 }  // namespace policy
@@ -201,11 +206,10 @@ template <class IsExpired, class OrderOf>
   }
   const std::uint32_t speculative = ways.speculative();
   const auto count = static_cast<unsigned>(std::popcount(speculative));
-  if (count + (view.speculative ? 1 : 0) > view.quota || ways.demanded == 0) {
-    if (speculative != 0) {
-      const Cause cause = view.speculative ? Cause::kQuota : Cause::kSpeculative;
-      return take(policy::find_oldest(speculative, order_of), cause);
-    }
+  const bool is_over_quota = count + (view.speculative ? 1u : 0u) > view.quota;
+  if (speculative != 0 && (is_over_quota || ways.demanded == 0)) {
+    const Cause cause = view.speculative ? Cause::kQuota : Cause::kSpeculative;
+    return take(policy::find_oldest(speculative, order_of), cause);
   }
   Choice choice = view.rule == Rule::kClock ? policy::clock(ways, hand) : policy::sieve(ways, hand);
   choice.cause = view.speculative ? Cause::kHandBySpeculative : Cause::kHand;
