@@ -39,7 +39,7 @@ def core() -> Extension:
     """The store, histograms and hashes (pybind11)."""
     return Pybind11Extension(
         "predawn.csrc._core",
-        ["csrc/bindings.cpp"],
+        ["csrc/bindings.cpp", "csrc/bindings_cache.cpp"],
         include_dirs=["csrc"],
         depends=glob.glob("csrc/*.hpp"),
         extra_compile_args=[*flags(), "-Wconversion"],

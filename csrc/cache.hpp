@@ -1,38 +1,68 @@
 // The store as its callers see it: batches of keys over one table, and what they added up to.
 //
-// What: `Cache`: get_many, put_many, touch_many, invalidate_many, scan, check; counters.
-// When not: single keys (a batch of one is the way), checking of arguments (bindings.cpp does).
-// Functions: all are safe from any thread; buffers belong to the caller and are not kept.
-// Design: a batch is worked in blocks: place all keys and ask for their set lines, then for their
-//   slots, then do the work. Each key is atomic by itself, a batch is not. Keys of a batch may
-//   repeat; they are worked in order.
-// Memory: the table; a block of places on the stack. Cost: table.hpp's, with the misses to memory
-// of
-//   a block overlapped; a handful of relaxed additions a call.
+// What: `Cache`: create, attach; get_many, put_many, touch_many, invalidate_many, scan, check,
+// reap. When not: single keys (a batch of one is the way), checking of arguments (bindings.cpp
+// does). Functions: all are safe from any thread of any process; buffers belong to the caller and
+// are not
+//   kept. get_many and put_many wait for nobody.
+// Design: a batch is a pipeline: the set line of a key is asked for `2 * kAhead` keys before it is
+//   read, its slot `kAhead` keys before. Each key is atomic by itself, a batch is not. Keys of a
+//   batch may repeat; they are worked in order, unless worker threads share a batch of thousands.
+// Memory: the mapping, 32 KiB, and a row on the stack. Cost: table.hpp's, with the misses to memory
+//   overlapped; a handful of relaxed additions a call.
 //   Change counts: (1) release in ChangeWindow's end pairs with (2) acquire in `check`, so that a
 //   walk without any change meanwhile sees the counters of every finished change.
 #pragma once
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
-#include "counters.hpp"
+#include "reap.hpp"
+#include "recovery.hpp"
+#include "segment.hpp"
 #include "table.hpp"
+#include "worker_pool.hpp"
 
 namespace predawn {
+
+struct CacheOptions {
+  bool huge_pages = true;
+  unsigned threads = 1;  // that share a batch of thousands, the caller included
+  std::int64_t attach_timeout_ms = 5000;
+};
+
+struct GetRequest {
+  std::span<const Key> keys;
+  std::int64_t now_ms = 0;
+  std::int64_t max_age_ms = 0;
+  std::int64_t fresh_ms = 0;
+  std::uint32_t parts = 1;
+  float* out = nullptr;                // [n, parts * dim]
+  std::int64_t* ages = nullptr;        // [n], -1: absent or too old, row untouched
+  std::uint32_t* snapshots = nullptr;  // [n] or null
+  std::uint8_t* states = nullptr;      // [n] or null
+};
+
+struct PutMeta {
+  std::int64_t now_ms = 0;
+  std::uint32_t snapshot = 0;
+  std::uint8_t origin = 0;
+};
 
 struct ScanOut {
   Key* keys;
   std::int64_t* written_at_ms;
   std::uint32_t* snapshots;
   std::uint8_t* origins;
+  float* rows;  // [room, parts * dim] or null
   std::size_t room;
 };
 
@@ -43,103 +73,198 @@ struct ScanStep {
 
 class Cache {
  public:
-  Cache(const TableShape& shape, const Seed& seed) : table_(shape, seed) {}
+  // At `path`, which must not exist yet; in memory of its own where it is empty.
+  static std::unique_ptr<Cache> create(const std::string& path, const TableShape& shape,
+                                       const Seed& seed, std::int64_t now_ms,
+                                       const CacheOptions& options) {
+    return std::unique_ptr<Cache>(
+        new Cache(Segment::create(path, shape, seed, now_ms, segment_options(options)), options));
+  }
+
+  static std::unique_ptr<Cache> attach(const std::string& path, const CacheOptions& options) {
+    return std::unique_ptr<Cache>(
+        new Cache(Segment::attach(path, segment_options(options)), options));
+  }
 
   [[nodiscard]] const Table& table() const noexcept { return table_; }
+  [[nodiscard]] const TableHeader& header() const noexcept { return segment_.header(); }
+  [[nodiscard]] const Segment& segment() const noexcept { return segment_; }
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+  [[nodiscard]] const Samples& samples() const noexcept { return samples_; }
+  [[nodiscard]] const Recovered& recovered() const noexcept { return recovered_; }
 
   [[nodiscard]] Key key_of_string(const void* text, std::size_t size) const noexcept {
-    const SipKey secret = sip_key(table_.header()->seed.data() + sizeof(SipKey));
+    const SipKey secret = sip_key(header().seed.data() + sizeof(SipKey));
     const Hash128 hash = siphash128(secret, text, size);
     return {hash.lo, hash.hi};
   }
 
-  // The first `parts` parts of each row to `out`, ages (-1: absent or too old, row untouched),
-  // snapshots unless null. Returns the number found.
-  std::size_t get_many(std::span<const Key> keys, std::int64_t now_ms, std::int64_t max_age_ms,
-                       std::uint32_t parts, float* out, std::int64_t* ages,
-                       std::uint32_t* snapshots) noexcept {
-    const std::size_t values = std::size_t{parts} * table_.row().dim();
-    Tally tally;
-    table_.accept_age(max_age_ms);
-    in_blocks(keys, Fetch{table_.row().bytes(parts), false}, [&](std::size_t i, Place place) {
-      std::uint32_t* snapshot = snapshots == nullptr ? nullptr : snapshots + i;
-      ages[i] =
-          table_.get(place, keys[i], now_ms, max_age_ms, out + i * values, values, snapshot, tally);
+  // Returns the number found.
+  std::size_t get_many(const GetRequest& request) {
+    table_.accept_age(request.max_age_ms);
+    const ReadRules rules{
+        request.now_ms,
+        request.max_age_ms,
+        request.fresh_ms,
+        request.parts,
+        table_.row().padded_bytes(request.parts),
+        table_.state().snapshot_floor.load(std::memory_order_relaxed),
+    };
+    std::atomic<std::size_t> found{0};
+    workers_.run(request.keys.size(), kGrain, [&](std::size_t begin, std::size_t end) noexcept {
+      found.fetch_add(get_range(request, rules, begin, end), std::memory_order_relaxed);
     });
-    counters_.add(tally);
-    return tally.of(Event::kHit);
+    return found.load(std::memory_order_relaxed);
   }
 
-  // Whole rows; returns how many were written. This version never gives up.
-  std::size_t put_many(std::span<const Key> keys, const float* rows, const PutMeta& meta) noexcept {
-    const std::size_t values = table_.row().values();
+  // Whole rows; returns how many were written. What was given up is counted by reason.
+  std::size_t put_many(std::span<const Key> keys, const float* rows, const PutMeta& meta) {
     Tally tally;
-    ChangeWindow window(*this);
-    in_blocks(keys, Fetch{table_.row().bytes(), true}, [&](std::size_t i, Place place) {
-      table_.put(place, keys[i], rows + i * values, meta, tally);
-    });
+    const ChangeWindow window(*this);
+    const JournalLease lease = segment_.lease();
+    if (lease) {
+      put_all(keys, rows, table_.write_rules(meta.now_ms, meta.snapshot, meta.origin), lease,
+              tally);
+    } else {
+      tally.count(Event::kPutNoJournal, keys.size());
+    }
     counters_.add(tally);
-    return keys.size();
+    if (tally.of(Event::kRemovedForSlot) + tally.of(Event::kPutNoSlot) +
+            tally.of(Event::kPutNoJournal) !=
+        0) {
+      reap();
+    }
+    return tally.written();
   }
 
   std::size_t touch_many(std::span<const Key> keys) noexcept {
     std::size_t found = 0;
-    in_blocks(keys, Fetch{0, false},
-              [&](std::size_t i, Place place) { found += table_.touch(place, keys[i]) ? 1 : 0; });
+    pipeline(
+        keys, 0, keys.size(), [&](Place place) { table_.prefetch_read(place, 0); },
+        [&](std::size_t i, Place place) { found += table_.touch(place, keys[i]) ? 1 : 0; });
     return found;
   }
 
   std::size_t invalidate_many(std::span<const Key> keys) noexcept {
     Tally tally;
-    ChangeWindow window(*this);
-    in_blocks(keys, Fetch{0, false},
-              [&](std::size_t i, Place place) { table_.invalidate(place, keys[i], tally); });
+    const ChangeWindow window(*this);
+    const unsigned budget = table_.budget();
+    pipeline(
+        keys, 0, keys.size(), [&](Place place) { table_.prefetch_read(place, 0); },
+        [&](std::size_t i, Place place) {
+          const RemoveEnd end = table_.invalidate(place, keys[i], budget);
+          if (end == RemoveEnd::kRemoved) tally.count(Event::kInvalidation);
+          if (end == RemoveEnd::kBusy) tally.count(Event::kRemoveBusy);
+        });
     counters_.add(tally);
     return tally.of(Event::kInvalidation);
   }
 
-  // Entries from slot number `cursor` on, in the order of slots: an entry never changes its slot.
+  // Entries of snapshots before `snapshot` count as absent from now on, for all users of the store.
+  void invalidate_before(std::uint32_t snapshot) noexcept {
+    std::atomic<std::uint32_t>& floor = table_.state().snapshot_floor;
+    std::uint32_t held = floor.load(std::memory_order_relaxed);
+    while (snapshot > held &&
+           !floor.compare_exchange_weak(held, snapshot, std::memory_order_relaxed)) {
+    }
+  }
+
+  // Entries from way number `cursor` on, in the order of ways: an entry keeps its way.
   ScanStep scan(std::uint64_t cursor, const ScanOut& out) {
     ScanStep step;
-    for (std::uint64_t set = cursor / kWays; set < table_.sets(); ++set) {
-      const unsigned first = set == cursor / kWays ? static_cast<unsigned>(cursor % kWays) : 0;
-      table_.visit_set(set, first, [&](unsigned way, const SlotHeader* slot) {
-        if (step.entries == out.room) {
-          step.next = set * kWays + way;
-          return false;
-        }
-        copy_entry(*slot, out, step.entries++);
-        return true;
-      });
-      if (step.next != 0) break;
+    const std::uint32_t floor = table_.state().snapshot_floor.load(std::memory_order_relaxed);
+    const std::size_t values = table_.row().values();
+    std::vector<std::byte> bounce(out.rows != nullptr ? whole_row_bytes() : 0);
+    for (std::uint64_t at = cursor; at < table_.capacity(); ++at) {
+      if (step.entries == out.room) {
+        step.next = at;
+        break;
+      }
+      Found found;
+      Key key;
+      const ReadEnd end =
+          read_any(table_.set(at / kWays), static_cast<unsigned>(at % kWays), bounce.size(),
+                   bounce.empty() ? nullptr : bounce.data(), key, found);
+      if (end != ReadEnd::kFound || found.snapshot < floor) continue;
+      const std::size_t i = step.entries++;
+      out.keys[i] = key;
+      out.written_at_ms[i] = found.written_at_ms;
+      out.snapshots[i] = found.snapshot;
+      out.origins[i] = found.about.origin();
+      if (out.rows != nullptr) {
+        table_.row().load(bounce.data(), found.scales.data(), out.rows + i * values,
+                          table_.row().parts());
+      }
     }
     return step;
   }
 
+  // Takes back what dead processes held. Returns the number of claims.
+  std::size_t reap() {
+    JournalLine<Atomics>* lines = segment_.preamble().journal;
+    const auto set_at = [&](std::uint64_t set) { return table_.set(set); };
+    const auto owner_of = [&](std::size_t line) {
+      return OwnerNote(lines[line].owner.load(std::memory_order_acquire));
+    };
+    const auto is_living = [&](std::size_t line) {
+      const OwnerNote owner = owner_of(line);
+      return owner.used() && segment_.is_alive(owner.attachment());
+    };
+    std::size_t released = 0;
+    for (std::size_t line = 0; line < kJournalLines; ++line) {
+      const OwnerNote owner = owner_of(line);
+      if (!owner.used() || segment_.is_alive(owner.attachment())) continue;
+      const ReapEnd end = reap_line(lines, kJournalLines, line, set_at, is_living);
+      released += end == ReapEnd::kReleased ? 1 : 0;
+      segment_.pool().clear_dead(owner.attachment(),
+                                 [&] { return !segment_.is_alive(owner.attachment()); });
+    }
+    table_.state().reaped.fetch_add(released, std::memory_order_relaxed);
+    return released;
+  }
+
   // Sentences about what is broken. The number of entries is compared only when nothing was written
-  // or removed meanwhile.
-  std::vector<std::string> check() {
+  // or removed meanwhile, by this process or any other, and nobody has died.
+  [[nodiscard]] std::vector<std::string> check() {
     const std::uint64_t ended = changes_ended_.load(std::memory_order_acquire);  // (2)
     const std::uint64_t begun = changes_begun_.load(std::memory_order_relaxed);
-    Findings findings = walk(table_);
+    const bool is_alone = is_alone_now() && table_.state().reaped.load() == 0;
+    Findings findings = walk(table_, segment_.preamble());
     const bool is_quiet = ended == begun && begun == changes_begun_.load(std::memory_order_relaxed);
-    const std::int64_t counted = counters_.entries();
-    if (is_quiet && findings.broken.empty() &&
-        counted != static_cast<std::int64_t>(findings.entries)) {
-      findings.broken.push_back("counters: " + std::to_string(counted) + " entries counted, " +
+    if (is_alone && is_quiet && findings.broken.empty() &&
+        entries() != static_cast<std::int64_t>(findings.entries)) {
+      findings.broken.push_back("counters: " + std::to_string(entries()) + " entries counted, " +
                                 std::to_string(findings.entries) + " found");
     }
     return std::move(findings.broken);
   }
 
- private:
-  static constexpr std::size_t kBlock = 32;
+  [[nodiscard]] std::int64_t entries() const noexcept {
+    return table_.state().entries.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool is_open() const noexcept { return is_open_.load(std::memory_order_relaxed); }
 
-  // What the second stage fetches: how much of the rows, and whether absent keys will get a slot.
-  struct Fetch {
-    std::size_t row_bytes;
-    bool for_put;
+  // Calls must have ended. The last user of a file leaves it marked as cleanly closed.
+  void close() noexcept {
+    if (is_open_.exchange(false, std::memory_order_relaxed)) segment_.close();
+  }
+
+ private:
+  static constexpr std::size_t kAhead = 12;
+  static constexpr std::size_t kRing = 32;  // a power of two above 2 * kAhead
+  static constexpr std::size_t kGrain = 2048;
+  static constexpr std::size_t kStackRow = 4096;
+
+  // Own memory for a row: on the stack unless rows are long.
+  class Bounce {
+   public:
+    explicit Bounce(std::size_t bytes)
+        : long_row_(bytes > kStackRow ? new std::byte[bytes] : nullptr) {}
+    [[nodiscard]] std::byte* data() noexcept { return long_row_ ? long_row_.get() : short_row_; }
+
+   private:
+    std::unique_ptr<std::byte[]> long_row_;
+    alignas(kLineBytes) std::byte short_row_[kStackRow];
   };
 
   // Marks a call that changes which entries there are.
@@ -156,31 +281,117 @@ class Cache {
     Cache& cache_;
   };
 
-  template <class Visit>
-  void in_blocks(std::span<const Key> keys, Fetch fetch, Visit visit) const noexcept {
-    std::array<Place, kBlock> places;
-    for (std::size_t start = 0; start < keys.size(); start += kBlock) {
-      const std::size_t count = std::min(kBlock, keys.size() - start);
-      for (std::size_t i = 0; i < count; ++i) {
-        places[i] = table_.place(keys[start + i]);
-        table_.prefetch_line(places[i]);
-      }
-      for (std::size_t i = 0; i < count; ++i) {
-        table_.prefetch_slot(places[i], fetch.for_put, fetch.row_bytes);
-      }
-      for (std::size_t i = 0; i < count; ++i) visit(start + i, places[i]);
+  static SegmentOptions segment_options(const CacheOptions& options) {
+    return {options.huge_pages, options.attach_timeout_ms};
+  }
+
+  Cache(Segment segment, const CacheOptions& options)
+      : segment_(std::move(segment)),
+        table_(segment_.preamble(), segment_.at(0)),
+        workers_(options.threads) {
+    if (segment_.must_recover()) {
+      recovered_ = recover(segment_.preamble(), table_);
+      segment_.recovered();
     }
   }
 
-  static void copy_entry(const SlotHeader& slot, const ScanOut& out, std::size_t i) noexcept {
-    out.keys[i] = slot.key;
-    out.written_at_ms[i] = slot.written_at_ms;
-    out.snapshots[i] = slot.snapshot;
-    out.origins[i] = slot.origin;
+  [[nodiscard]] bool is_alone_now() const noexcept {
+    for (std::uint32_t other = 0; other < kAttachments; ++other) {
+      if (other != segment_.attachment() && segment_.is_alive(other)) return false;
+    }
+    return true;
   }
 
+  [[nodiscard]] std::size_t whole_row_bytes() const noexcept {
+    return table_.row().padded_bytes(table_.row().parts());
+  }
+
+  template <class Prefetch, class Visit>
+  void pipeline(std::span<const Key> keys, std::size_t begin, std::size_t end, Prefetch prefetch,
+                Visit visit) const noexcept {
+    std::array<Place, kRing> places;
+    const auto look = [&](std::size_t i) {
+      places[i % kRing] = table_.place(keys[i]);
+      table_.prefetch_line(places[i % kRing]);
+    };
+    for (std::size_t i = begin; i < std::min(end, begin + 2 * kAhead); ++i) look(i);
+    for (std::size_t i = begin; i < std::min(end, begin + kAhead); ++i) prefetch(places[i % kRing]);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i + 2 * kAhead < end) look(i + 2 * kAhead);
+      if (i + kAhead < end) prefetch(places[(i + kAhead) % kRing]);
+      visit(i, places[i % kRing]);
+    }
+  }
+
+  std::size_t get_range(const GetRequest& request, const ReadRules& rules, std::size_t begin,
+                        std::size_t end) noexcept {
+    const std::size_t values = std::size_t{request.parts} * table_.row().dim();
+    Bounce bounce(rules.row_bytes);
+    Tally tally;
+    MissTally misses;
+    pipeline(
+        request.keys, begin, end,
+        [&](Place place) { table_.prefetch_read(place, rules.row_bytes); },
+        [&](std::size_t i, Place place) {
+          const ReadOut out{request.out + i * values, request.ages + i,
+                            request.snapshots == nullptr ? nullptr : request.snapshots + i,
+                            request.states == nullptr ? nullptr : request.states + i};
+          const Key& key = request.keys[i];
+          const State state = table_.get(place, key, rules, bounce.data(), out, tally);
+          if (state == State::kAbsent) misses.count(table_.group_of(place));
+          if (Samples::wants(place)) samples_.read(key, place, rules.now_ms, *out.age_ms);
+        });
+    table_.state().steering.record(misses);
+    counters_.add(tally);
+    return tally.hits();
+  }
+
+  void put_all(std::span<const Key> keys, const float* rows, const WriteRules& rules,
+               const JournalLease& lease, Tally& tally) {
+    const std::size_t values = table_.row().values();
+    Bounce bounce(whole_row_bytes());
+    std::array<float, kScales> scales{};
+    pipeline(
+        keys, 0, keys.size(), [&](Place place) { table_.prefetch_write(place); },
+        [&](std::size_t i, Place place) {
+          table_.row().store(rows + i * values, bounce.data(), scales.data());
+          const Log log{lease.line(), lease.generation(), place.set};
+          count_put(place, rules, table_.put(place, keys[i], rules, bounce.data(), scales, log),
+                    tally);
+        });
+  }
+
+  void count_put(Place place, const WriteRules& rules, const PutResult& result, Tally& tally) {
+    tally.count(Event::kSetReads, result.reads);
+    if (result.removed != 0) tally.count(Event::kRemovedForSlot, result.removed);
+    switch (result.end) {
+      case PutEnd::kInserted:
+        tally.count(Event::kInsert);
+        break;
+      case PutEnd::kOverwrote:
+        tally.count(Event::kOverwrite);
+        return;
+      case PutEnd::kBusy:
+        tally.count(Event::kPutBusy);
+        return;
+      case PutEnd::kNoSlot:
+        tally.count(Event::kPutNoSlot);
+        return;
+    }
+    if (!result.victim.valid()) return;
+    tally.count(event_of(result.cause));
+    if (!Samples::wants(place)) return;
+    const auto* slot = table_.set(place.set).slot(result.victim.slot());
+    samples_.evicted(rules.now_ms - slot->written_at_ms.load(std::memory_order_relaxed));
+  }
+
+  Segment segment_;
   Table table_;
   Counters counters_;
+  Samples samples_;
+  WorkerPool workers_;
+  Recovered recovered_;
+  std::atomic<bool> is_open_{true};
   std::atomic<std::uint64_t> changes_begun_{0};
   std::atomic<std::uint64_t> changes_ended_{0};
 };

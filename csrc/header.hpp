@@ -4,7 +4,7 @@
 //   checksum), `SharedState` (changes all the time), `AttachRecord`, `Preamble` (all of it, with
 //   the journal).
 // When not: entries (slot.hpp, set_line.hpp).
-// Functions: none but the layout; segment.hpp fills and verifies it.
+// Functions: none but the layout; layout.hpp fills and verifies it.
 // Design: relative offsets only, so every process may map it anywhere. preamble | set lines |
 // slots.
 //   Words that different processes write sit on different cache lines.
@@ -42,7 +42,7 @@ struct TableHeader {
   std::uint64_t magic;
   std::uint32_t format;
   std::uint32_t endian;       // 0x01020304 as this machine writes it
-  std::uint64_t layout_hash;  // of sizes and offsets of every shared struct, see segment.hpp
+  std::uint64_t layout_hash;  // of sizes and offsets of every shared struct, see layout.hpp
   std::uint64_t file_bytes;
   std::uint64_t sets;
   std::uint32_t ways;
@@ -60,7 +60,7 @@ struct TableHeader {
   Seed seed;
   std::uint64_t checksum;  // of all bytes before it
 };
-static_assert(sizeof(TableHeader) == 144 && offsetof(TableHeader, checksum) == 136);
+static_assert(sizeof(TableHeader) == 128 && offsetof(TableHeader, checksum) == 120);
 
 struct SharedState {
   // Line 0: rarely written.
@@ -81,8 +81,7 @@ struct SharedState {
 // One process (strictly: one attachment) on this store. Alive: its byte of the file is locked.
 struct alignas(kLineBytes) AttachRecord {
   std::atomic<std::uint32_t> used;
-  std::atomic<std::uint32_t> pid;
-  std::atomic<std::int64_t> attached_ms;
+  std::atomic<std::uint32_t> pid;  // as its own pid namespace counts
 };
 
 inline constexpr std::size_t kAttachments = 64;

@@ -33,6 +33,7 @@ struct Found {
   SlotAbout about{0};
   std::array<float, kScales> scales{};
   bool has_row = false;  // the row was wanted and is in the buffer
+  unsigned probes = 0;   // slots looked at
 };
 
 enum class ReadEnd : std::uint8_t { kFound, kAbsent, kRaced };
@@ -68,6 +69,7 @@ ReadEnd read_way(const SetRef<A>& set, unsigned way, const Key& key, std::uint32
   found.tag = Tag(set.line->tags[way].load(std::memory_order_acquire));  // (3)
   if (!found.tag.valid() || found.tag.fingerprint() != fingerprint) return ReadEnd::kRaced;
   const SlotHeader<A>* slot = set.slot(found.tag.slot());
+  ++found.probes;
   const std::uint64_t seq = slot->seq.load(std::memory_order_acquire);  // (1)
   if ((seq & 1) != 0 || Tag::ver_of(seq) != found.tag.ver()) return ReadEnd::kRaced;
   const bool is_wanted = holds(*slot, key);
@@ -104,6 +106,28 @@ ReadEnd read_entry(const SetRef<A>& set, const Key& key, std::uint32_t fingerpri
     if (end == ReadEnd::kAbsent) return end;
   }
   return end;
+}
+
+// The entry in `way`, whose ever it is, with its row unless `row` is null: for walks over a table.
+// kAbsent: the way is empty.
+template <class A>
+ReadEnd read_any(const SetRef<A>& set, unsigned way, std::size_t row_bytes, std::byte* row,
+                 Key& key, Found& found) noexcept {
+  for (unsigned tries = 0; tries < kReadTries; ++tries) {
+    found.tag = Tag(set.line->tags[way].load(std::memory_order_acquire));  // (3)
+    if (!found.tag.valid()) return ReadEnd::kAbsent;
+    const SlotHeader<A>* slot = set.slot(found.tag.slot());
+    const std::uint64_t seq = slot->seq.load(std::memory_order_acquire);  // (1)
+    if ((seq & 1) != 0 || Tag::ver_of(seq) != found.tag.ver()) continue;
+    key = {slot->key_lo.load(std::memory_order_relaxed),
+           slot->key_hi.load(std::memory_order_relaxed)};
+    detail::load_fields(*slot, found);
+    detail::load_scales(*slot, found);
+    if (row != nullptr) A::load_words(row_of(slot), row, row_bytes);
+    found.way = way;
+    if (A::reread(slot->seq) == seq) return ReadEnd::kFound;  // (2)
+  }
+  return ReadEnd::kRaced;
 }
 
 // Sets hints of the entry that was read, if it is still there; a lost race loses a hint.

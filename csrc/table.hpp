@@ -1,254 +1,276 @@
-// A table: sets of 16 ways over one mapping, and what can be done to one key in its set.
+// A table: sets over one mapping, and what can be done to one key in its set.
 //
-// What: `TableShape`, `TableHeader` (what a mapping says about itself), `Table`.
-// When not: batches, counters (cache.hpp).
-// Functions: `place`, the prefetches; `get`, `put`, `touch`, `invalidate`, `visit_set`: each takes
-//   the lock of the one set it works in, so no operation holds two.
-// Design: header | set lines | slots, all by offset from the start. A key lives in one set only, in
-//   any way of it, under at most one way. An entry keeps its way until it is removed. Room is made
-//   in the order: empty way; expired entry, least recently used first; least recently used entry.
+// What: `Table`; `ReadRules`, `ReadOut`, `WriteRules`: what a batch has in common.
+// When not: batches and counters (cache.hpp), the mapping (segment.hpp).
+// Functions: `place`, the prefetches; `get`, `put`, `touch`, `invalidate`, `read_at`. All are safe
+//   from any thread of any process; none waits for another.
+// Design: a key lives in one set only, under at most one way, which it keeps until it is removed.
 //   The store knows no time to live: "expired" is older than the longest age that any reader has
-//   accepted so far, and nothing before the first read.
-// Memory: 64 bytes + 16 slots a set; nothing is allocated after construction.
-// Cost: one lock (exchange, store) and two random places in memory a key.
+//   accepted so far, and nothing before the first read. Whether a row of an invalidated snapshot
+//   is still there makes no difference to readers: it counts as absent.
+// Memory: none of its own. Cost: set_read.hpp's and set_write.hpp's.
+//   Words of SharedState are relaxed: each is a fact of its own.
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cstdint>
-#include <mutex>
 
-#include "arena.hpp"
+#include "checksum.hpp"
 #include "counters.hpp"
+#include "header.hpp"
+#include "policy.hpp"
 #include "rows.hpp"
-#include "set_line.hpp"
-#include "slot.hpp"
+#include "samples.hpp"
+#include "set_write.hpp"
 
 namespace predawn {
 
-enum class IdKind : std::uint8_t { kInteger = 0, kString = 1 };
+using Set = SetRef<Atomics>;
+using Log = ClaimLog<Atomics>;
 
-struct TableShape {
-  std::uint64_t capacity = 0;  // entries at least
-  std::uint32_t dim = 0;
-  std::uint32_t parts = 0;
-  Dtype dtype = Dtype::kFp16;
-  IdKind id_kind = IdKind::kInteger;
+inline constexpr std::uint8_t kOriginComputed = 0;
+inline constexpr std::uint8_t kOriginSpeculative = 1;  // every other origin counts as computed
+
+enum class State : std::uint8_t { kAbsent = 0, kExpired = 1, kStale = 2, kFresh = 3 };
+
+struct ReadRules {
+  std::int64_t now_ms = 0;
+  std::int64_t max_age_ms = 0;
+  std::int64_t fresh_ms = 0;  // not older: fresh; else stale
+  std::uint32_t parts = 1;
+  std::size_t row_bytes = 0;  // of these parts, whole words
+  std::uint32_t snapshot_floor = 0;
 };
 
-// 16 bytes choose sets, 16 bytes key the hash of string ids.
-using Seed = std::array<std::uint8_t, 32>;
-
-struct TableHeader {
-  static constexpr std::uint64_t kMagic = 0x65726f74732d6470u;  // "pd-store"
-  static constexpr std::uint32_t kFormat = 1;
-
-  std::uint64_t magic;
-  std::uint32_t format;
-  std::uint32_t ways;
-  std::uint64_t sets;
-  std::uint32_t dim;
-  std::uint32_t parts;
-  Dtype dtype;
-  IdKind id_kind;
-  std::uint16_t reserved;
-  std::uint32_t slot_bytes;
-  std::uint64_t lines_at;
-  std::uint64_t slots_at;
-  Seed seed;
+// Where one key's answer goes; null: not wanted.
+struct ReadOut {
+  float* row;
+  std::int64_t* age_ms;
+  std::uint32_t* snapshot;
+  std::uint8_t* state;
 };
-static_assert(sizeof(TableHeader) == 88);
 
-struct PutMeta {
+struct WriteRules {
   std::int64_t now_ms = 0;
   std::uint32_t snapshot = 0;
   std::uint8_t origin = 0;
+  std::int64_t longest_age_ms = 0;
+  std::uint32_t stamp = 0;
+  unsigned budget = 0;  // reads of a set's word
 };
+
+[[nodiscard]] inline SlotFields fields_of(const Key& key, std::int64_t written_at_ms,
+                                          std::uint32_t snapshot, SlotAbout about,
+                                          const std::array<float, kScales>& scales) noexcept {
+  return {key, written_at_ms, snapshot, about.word(),
+          std::bit_cast<std::array<std::uint32_t, kScales>>(scales)};
+}
 
 class Table {
  public:
-  static constexpr std::size_t kHeaderBytes = 4096;
-
-  Table(const TableShape& shape, const Seed& seed)
-      : row_(shape.dtype, shape.dim, shape.parts),
-        sets_((shape.capacity + kWays - 1) / kWays),
-        slot_bytes_(slot_bytes(row_.bytes())),
-        slots_at_(kHeaderBytes + sets_ * sizeof(SetLine)),
-        arena_(slots_at_ + sets_ * kWays * slot_bytes_),
-        placer_(sip_key(seed.data()), sets_) {
-    *header() = {TableHeader::kMagic,
-                 TableHeader::kFormat,
-                 kWays,
-                 sets_,
-                 shape.dim,
-                 shape.parts,
-                 shape.dtype,
-                 shape.id_kind,
-                 0,
-                 static_cast<std::uint32_t>(slot_bytes_),
-                 kHeaderBytes,
-                 slots_at_,
-                 seed};
-  }
+  Table(Preamble& preamble, std::byte* base) noexcept
+      : state_(&preamble.state),
+        row_(preamble.header.dtype, preamble.header.dim, preamble.header.parts),
+        sets_(preamble.header.sets),
+        slot_bytes_(preamble.header.slot_bytes),
+        lines_(base + preamble.header.lines_at),
+        slots_(base + preamble.header.slots_at),
+        placer_(sip_key(preamble.header.seed.data()), sets_, preamble.header.placement),
+        leaders_(sets_) {}
 
   [[nodiscard]] const RowFormat& row() const noexcept { return row_; }
+  [[nodiscard]] SharedState& state() const noexcept { return *state_; }
   [[nodiscard]] std::uint64_t sets() const noexcept { return sets_; }
-  [[nodiscard]] std::uint64_t slots() const noexcept { return sets_ * kWays; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return arena_.bytes(); }
-  [[nodiscard]] TableHeader* header() const noexcept {
-    return reinterpret_cast<TableHeader*>(arena_.at(0));
-  }
-
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return sets_ * kWays; }
+  [[nodiscard]] Group group_of(Place place) const noexcept { return leaders_.group_of(place.set); }
   [[nodiscard]] Place place(Key key) const noexcept { return placer_.place(key); }
-
-  void prefetch_line(Place place) const noexcept { __builtin_prefetch(line(place.set), 1); }
-
-  // The slot that this place's key is probably in, or (for a put of a new key) will get.
-  void prefetch_slot(Place place, bool for_put, std::size_t row_bytes) const noexcept {
-    const SetLine* set = line(place.set);
-    const std::uint32_t found = set->matches(place.fingerprint);
-    if (found == 0 && !for_put) return;
-    const unsigned way =
-        found != 0 ? first_way(found) : roomiest_way(set->matches(0), set->order());
-    const auto* bytes = reinterpret_cast<const std::byte*>(slot(place.set, way));
-    const std::size_t wanted = sizeof(SlotHeader) + std::min(row_bytes, kPrefetchBytes);
-    for (std::size_t at = 0; at < wanted; at += kLineBytes) __builtin_prefetch(bytes + at, 1);
+  [[nodiscard]] Set set(std::uint64_t index) const noexcept {
+    return {reinterpret_cast<SetLine<Atomics>*>(lines_ + index * sizeof(SetLine<Atomics>)),
+            slots_ + index * kSlots * slot_bytes_, slot_bytes_};
   }
 
-  // Copies `count` values of the row to `out` if the entry is there and not older than
-  // `max_age_ms`. Returns its age, or -1.
-  std::int64_t get(Place place, const Key& key, std::int64_t now_ms, std::int64_t max_age_ms,
-                   float* out, std::size_t count, std::uint32_t* snapshot, Tally& tally) noexcept {
-    SetLine* set = line(place.set);
-    const std::lock_guard guard(set->lock());
-    const int way = find(set, place, key);
-    if (way < 0) return tally.count(Event::kMiss), -1;
-    const SlotHeader* held = slot(place.set, static_cast<unsigned>(way));
-    const std::int64_t age = age_ms(held->written_at_ms, now_ms);
-    if (age > max_age_ms) return tally.count(Event::kExpired), -1;
-    row_.load(row_of(held), out, count);
-    if (snapshot != nullptr) *snapshot = held->snapshot;
-    set->mark_used(static_cast<unsigned>(way));
-    tally.count(Event::kHit);
-    return age;
+  void prefetch_line(Place place) const noexcept { __builtin_prefetch(set(place.set).line); }
+
+  // The slot that holds the key, if its set's line says so.
+  void prefetch_read(Place place, std::size_t row_bytes) const noexcept {
+    const Set held = set(place.set);
+    const std::uint32_t found = match_hint(*held.line, place.fingerprint);
+    if (found == 0) return;
+    prefetch_slot(held, first_tag(*held.line, found).slot(), row_bytes);
   }
 
-  // Writes the whole row, making room if need be.
-  void put(Place place, const Key& key, const float* row, const PutMeta& meta,
-           Tally& tally) noexcept {
-    SetLine* set = line(place.set);
-    const std::lock_guard guard(set->lock());
-    const int found = find(set, place, key);
-    const unsigned way =
-        found >= 0 ? static_cast<unsigned>(found) : make_room(set, place.set, meta.now_ms, tally);
-    SlotHeader* held = slot(place.set, way);
-    *held = {key, meta.now_ms, meta.snapshot, meta.origin, {}};
-    row_.store(row, row_of(held), row_.values());
-    set->set_fingerprint(way, place.fingerprint);
-    set->mark_used(way);
-    tally.count(found >= 0 ? Event::kOverwrite : Event::kInsert);
+  // The slot that a put will fill, and the header of the one that it replaces.
+  void prefetch_write(Place place) const noexcept {
+    const Set held = set(place.set);
+    const Tags tags = load_tags(*held.line);
+    const SetWord word(held.line->word.load(std::memory_order_relaxed));
+    const std::uint32_t free = detail::free_slots(word, tags);
+    if (free != 0) prefetch_slot(held, detail::next_free(free, word.slot()), row_.bytes());
+    const std::uint32_t found = match_hint(*held.line, place.fingerprint);
+    if (found != 0) prefetch_slot(held, first_tag(*held.line, found).slot(), 0);
   }
 
-  bool touch(Place place, const Key& key) noexcept {
-    SetLine* set = line(place.set);
-    const std::lock_guard guard(set->lock());
-    const int way = find(set, place, key);
-    if (way >= 0) set->mark_used(static_cast<unsigned>(way));
-    return way >= 0;
+  // `bounce`: own memory for a row. Absent, or not young enough: the row is left as it was.
+  State get(Place place, const Key& key, const ReadRules& rules, std::byte* bounce,
+            const ReadOut& out, Tally& tally) const noexcept {
+    Found found;
+    const Set held = set(place.set);
+    const auto is_wanted = [&](const Found& seen) {
+      return seen.snapshot >= rules.snapshot_floor &&
+             age_ms(seen.written_at_ms, rules.now_ms) <= rules.max_age_ms;
+    };
+    const ReadEnd end =
+        read_entry(held, key, place.fingerprint, rules.row_bytes, bounce, found, is_wanted);
+    if (found.probes != 0) tally.count(Event::kProbe, found.probes);
+    const std::int64_t age = age_ms(found.written_at_ms, rules.now_ms);
+    const State state = judge(end, found, age, rules, tally);
+    *out.age_ms = state >= State::kStale ? age : -1;
+    if (out.state != nullptr) *out.state = static_cast<std::uint8_t>(state);
+    if (state < State::kStale) return state;
+    row_.load(bounce, found.scales.data(), out.row, rules.parts);
+    if (out.snapshot != nullptr) *out.snapshot = found.snapshot;
+    count_use(held, found, tally);
+    return state;
   }
 
-  bool invalidate(Place place, const Key& key, Tally& tally) noexcept {
-    SetLine* set = line(place.set);
-    const std::lock_guard guard(set->lock());
-    const int way = find(set, place, key);
-    if (way < 0) return false;
-    set->set_fingerprint(static_cast<unsigned>(way), 0);
-    tally.count(Event::kInvalidation);
+  // `row`: own memory, as RowFormat stores it.
+  PutResult put(Place place, const Key& key, const WriteRules& rules, const std::byte* row,
+                const std::array<float, kScales>& scales, const Log& log) const noexcept {
+    const Set held = set(place.set);
+    const Entry entry{key,
+                      place.fingerprint,
+                      rules.stamp,
+                      rules.now_ms,
+                      rules.snapshot,
+                      rules.origin,
+                      rules.origin != kOriginSpeculative,
+                      scales,
+                      row,
+                      row_.padded_bytes(row_.parts())};
+    const auto way_for = [&](const Tags& tags, unsigned hand) {
+      return choose_way(held, place, entry, rules, tags, hand);
+    };
+    const std::uint64_t row_sum = row_checksum(row, entry.row_bytes);
+    const auto seal = [&](SlotAbout about) {
+      return slot_checksum(fields_of(key, rules.now_ms, rules.snapshot, about, scales), row_sum);
+    };
+    const PutResult result = put_entry(held, entry, log, rules.budget, way_for, seal);
+    const bool is_growth = result.end == PutEnd::kInserted && !result.victim.valid();
+    grow((is_growth ? 1 : 0) - static_cast<int>(result.removed));
+    return result;
+  }
+
+  // Marks as used by a request; true if the key is there.
+  bool touch(Place place, const Key& key) const noexcept {
+    Found found;
+    const Set held = set(place.set);
+    const auto no_row = [](const Found&) { return false; };
+    if (read_entry(held, key, place.fingerprint, 0, nullptr, found, no_row) != ReadEnd::kFound) {
+      return false;
+    }
+    mark_used(held, found.way, found.tag, Tag::kVisited | Tag::kDemanded);
     return true;
   }
 
-  // Calls visit(way, slot) for the entries of a set from way `first` on, in order of ways, under
-  // the lock; stops when it returns false.
-  template <class Visit>
-  void visit_set(std::uint64_t set_index, unsigned first, Visit visit) {
-    SetLine* set = line(set_index);
-    if (set->matches(0) == kAllWays) return;
-    const std::lock_guard guard(set->lock());
-    const std::uint32_t empty = set->matches(0);
-    for (unsigned way = first; way < kWays; ++way) {
-      if (((empty >> way) & 1u) != 0) continue;
-      if (!visit(way, static_cast<const SlotHeader*>(slot(set_index, way)))) return;
-    }
+  RemoveEnd invalidate(Place place, const Key& key, unsigned budget) const noexcept {
+    const RemoveEnd end = remove_entry(set(place.set), key, place.fingerprint, budget);
+    if (end == RemoveEnd::kRemoved) grow(-1);
+    return end;
   }
 
   // A reader accepts ages up to this; it decides which entries count as expired for eviction.
-  void accept_age(std::int64_t max_age_ms) noexcept {
-    std::int64_t longest = longest_age_ms_.load(std::memory_order_relaxed);
-    while (max_age_ms > longest &&
-           !longest_age_ms_.compare_exchange_weak(longest, max_age_ms, std::memory_order_relaxed)) {
+  void accept_age(std::int64_t max_age_ms) const noexcept {
+    std::atomic<std::int64_t>& longest = state_->longest_age_ms;
+    std::int64_t held = longest.load(std::memory_order_relaxed);
+    // 0 says that nobody has read yet, so an age of 0 is kept as 1.
+    const std::int64_t accepted = std::max<std::int64_t>(max_age_ms, 1);
+    while (accepted > held &&
+           !longest.compare_exchange_weak(held, accepted, std::memory_order_relaxed)) {
     }
   }
 
-  [[nodiscard]] SetLine* line(std::uint64_t set) const noexcept {
-    return reinterpret_cast<SetLine*>(arena_.at(kHeaderBytes + set * sizeof(SetLine)));
+  [[nodiscard]] WriteRules write_rules(std::int64_t now_ms, std::uint32_t snapshot,
+                                       std::uint8_t origin) const noexcept {
+    const std::int64_t longest = state_->longest_age_ms.load(std::memory_order_relaxed);
+    return {now_ms, snapshot, origin, longest, stamp_of(now_ms, stamp_shift(longest)), budget()};
+  }
+
+  // More than others can do to a set's word without a publication of their own (cache.md 5.8).
+  [[nodiscard]] unsigned budget() const noexcept {
+    return 16 + 4 * state_->writers.load(std::memory_order_relaxed);
   }
 
  private:
-  static constexpr std::uint32_t kAllWays = (1u << kWays) - 1;
-  static constexpr std::size_t kPrefetchBytes = 480;  // the hardware streams longer rows itself
-  static constexpr std::int64_t kUnread = -1;
+  static constexpr std::size_t kPrefetchBytes = 512;  // the hardware streams longer rows itself
 
-  static unsigned first_way(std::uint32_t mask) noexcept {
-    return static_cast<unsigned>(std::countr_zero(mask));
-  }
-  static unsigned roomiest_way(std::uint32_t empty, WayOrder order) noexcept {
-    return empty != 0 ? first_way(empty) : order.way_at(kWays - 1);
+  static Tag first_tag(const SetLine<Atomics>& line, std::uint32_t ways) noexcept {
+    return Tag(line.tags[std::countr_zero(ways)].load(std::memory_order_relaxed));
   }
 
-  [[nodiscard]] SlotHeader* slot(std::uint64_t set, unsigned way) const noexcept {
-    return reinterpret_cast<SlotHeader*>(arena_.at(slots_at_ + (set * kWays + way) * slot_bytes_));
+  static void prefetch_slot(const Set& held, unsigned slot, std::size_t row_bytes) noexcept {
+    const auto* bytes = reinterpret_cast<const std::byte*>(held.slot(slot));
+    const std::size_t wanted = kLineBytes + std::min(row_bytes, kPrefetchBytes);
+    for (std::size_t at = 0; at < wanted; at += kLineBytes) __builtin_prefetch(bytes + at);
   }
 
-  // The way that holds `key`, or -1. The key is compared whole.
-  [[nodiscard]] int find(const SetLine* set, Place place, const Key& key) const noexcept {
-    for (std::uint32_t left = set->matches(place.fingerprint); left != 0; left &= left - 1) {
-      const unsigned way = first_way(left);
-      if (slot(place.set, way)->key == key) return static_cast<int>(way);
+  void grow(int entries) const noexcept {
+    if (entries != 0) state_->entries.fetch_add(entries, std::memory_order_relaxed);
+  }
+
+  static State judge(ReadEnd end, const Found& found, std::int64_t age, const ReadRules& rules,
+                     Tally& tally) noexcept {
+    const auto ends = [&](Event event, State state) {
+      tally.count(event);
+      return state;
+    };
+    if (end == ReadEnd::kAbsent) return ends(Event::kAbsent, State::kAbsent);
+    if (end == ReadEnd::kRaced) return ends(Event::kRaced, State::kAbsent);
+    if (found.snapshot < rules.snapshot_floor) return ends(Event::kOutdated, State::kAbsent);
+    if (age > rules.max_age_ms) return ends(Event::kExpired, State::kExpired);
+    if (age > rules.fresh_ms) return ends(Event::kStale, State::kStale);
+    return ends(Event::kFresh, State::kFresh);
+  }
+
+  static void count_use(const Set& held, const Found& found, Tally& tally) noexcept {
+    if (found.about.origin() == kOriginSpeculative) {
+      tally.count(Event::kSpeculativeHit);
+      if (!found.tag.demanded()) tally.count(Event::kPromoted);
     }
-    return -1;
+    constexpr std::uint32_t kUsed = Tag::kVisited | Tag::kDemanded;
+    if ((found.tag.word() & kUsed) == kUsed) return;
+    tally.count(Event::kHintSet);
+    mark_used(held, found.way, found.tag, kUsed);
   }
 
-  unsigned make_room(const SetLine* set, std::uint64_t set_index, std::int64_t now_ms,
-                     Tally& tally) const noexcept {
-    const std::uint32_t empty = set->matches(0);
-    if (empty != 0) return first_way(empty);
-    const WayOrder order = set->order();
-    const int expired = least_recent_expired(order, set_index, now_ms);
-    tally.count(expired >= 0 ? Event::kEvictedExpired : Event::kEvictedLive);
-    return expired >= 0 ? static_cast<unsigned>(expired) : order.way_at(kWays - 1);
+  Choice choose_way(const Set& held, Place place, const Entry& entry, const WriteRules& rules,
+                    const Tags& tags, unsigned hand) const noexcept {
+    const auto slot_of = [&](unsigned way) { return held.slot(tags[way].slot()); };
+    const auto is_expired = [&](unsigned way) {
+      const std::int64_t written = slot_of(way)->written_at_ms.load(std::memory_order_relaxed);
+      return age_ms(written, rules.now_ms) > rules.longest_age_ms;
+    };
+    const auto order_of = [&](unsigned way) {
+      return slot_of(way)->order.load(std::memory_order_relaxed);
+    };
+    const SteeringDecision decision = state_->steering.decision_for(leaders_.group_of(place.set));
+    return choose({.tags = tags,
+                   .hand = hand,
+                   .speculative = !entry.is_demanded,
+                   .quota = decision.quota,
+                   .rule = decision.rule,
+                   .now_stamp = rules.stamp,
+                   .any_reader = rules.longest_age_ms > 0},
+                  is_expired, order_of);
   }
 
-  [[nodiscard]] int least_recent_expired(WayOrder order, std::uint64_t set_index,
-                                         std::int64_t now_ms) const noexcept {
-    const std::int64_t longest = longest_age_ms_.load(std::memory_order_relaxed);
-    if (longest == kUnread) return -1;
-    for (unsigned rank = kWays; rank-- > 0;) {
-      const unsigned way = order.way_at(rank);
-      if (age_ms(slot(set_index, way)->written_at_ms, now_ms) > longest) {
-        return static_cast<int>(way);
-      }
-    }
-    return -1;
-  }
-
+  SharedState* state_;
   RowFormat row_;
   std::uint64_t sets_;
   std::size_t slot_bytes_;
-  std::size_t slots_at_;
-  Arena arena_;
+  std::byte* lines_;
+  std::byte* slots_;
   Placer placer_;
-  std::atomic<std::int64_t> longest_age_ms_{kUnread};
+  Leaders leaders_;
 };
 
 }  // namespace predawn
