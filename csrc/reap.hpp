@@ -42,7 +42,9 @@ template <class A, class SetAt, class IsLiving>
 ReapEnd reap_line(JournalLine<A>* lines, std::size_t count, std::size_t dead, SetAt&& set_at,
                   IsLiving&& is_living) noexcept {
   const ClaimNote note(lines[dead].claim.load(std::memory_order_acquire));
-  if (!note.active()) return ReapEnd::kNothing;
+  // Asked after the note was read: another reaper may have cleared the line of the dead, and its
+  // next owner have noted a claim of its own.
+  if (!note.active() || is_living(dead)) return ReapEnd::kNothing;
   const SetRef<A> set = set_at(note.set());
   for (unsigned tries = 0; tries < kReapTries; ++tries) {
     const SetWord word = load_word(*set.line);  // (1)

@@ -1,6 +1,6 @@
 // Finishing the change that a set's word announces, whoever announced it.
 //
-// What: `help`; `load_word`; `remove_way` (announce and finish a removal).
+// What: `help`; `finish`; `load_word`; `remove_way` (announce and finish a removal).
 // When not: deciding what to change (set_write.hpp).
 // Functions: safe from any thread of any process. One call of `help` is one attempt: when it
 //   failed, somebody else changed the word, or a hint of the tag.
@@ -53,13 +53,22 @@ void help(const SetRef<A>& set, SetWord word) noexcept {
   (void)exchange_word(*set.line, word, word.finished());
 }
 
+// Helps until what `announced` announces is done. The word alone does not say so by changing: a
+// writer that gives up may release its claim meanwhile.
+template <class A>
+void finish(const SetRef<A>& set, SetWord announced) noexcept {
+  for (SetWord now = announced; now.announces_as(announced); now = load_word(*set.line)) {
+    help(set, now);
+  }
+}
+
 // Announces the removal of `way`, whose tag was `tag` when the word was `word`, and finishes it.
 // False: the word has changed, nothing was announced.
 template <class A>
 bool remove_way(const SetRef<A>& set, SetWord word, unsigned way, Tag tag) noexcept {
   const SetWord announced = word.with_pending(way, tag.slot(), word.hand());
   if (!exchange_word(*set.line, word, announced)) return false;
-  for (SetWord now = announced; now == announced; now = load_word(*set.line)) help(set, now);
+  finish(set, announced);
   return true;
 }
 

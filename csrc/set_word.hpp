@@ -34,6 +34,10 @@ class SetWord {
   [[nodiscard]] constexpr bool pending() const noexcept { return (word_ & kPending) != 0; }
   // A pending publication; else a pending removal.
   [[nodiscard]] constexpr bool publishes() const noexcept { return is_claimed(slot()); }
+  // The change that `other` announces is pending here, whatever was claimed or released since.
+  [[nodiscard]] constexpr bool announces_as(SetWord other) const noexcept {
+    return pending() && slot() == other.slot() && way() == other.way();
+  }
   [[nodiscard]] constexpr unsigned hand() const noexcept { return field(kHandAt); }
   [[nodiscard]] constexpr std::uint64_t version() const noexcept { return word_ >> kVersionAt; }
 

@@ -14,7 +14,8 @@
 //   (3) every exchange of the word is acq_rel, every load acquire (set_help.hpp): a slot's filler
 //       sees the slot's last filler, and a searcher the tags of the change before.
 //   (4) the journal is written before the claim is exchanged (release): who sees a claim sees its
-//       note.
+//       note. The note itself is a release: who sees it instead of the note before (reap.hpp) knows
+//       that the claim before has ended.
 // Memory: none. Cost: three compare-exchanges of the set's word, one of a tag.
 #pragma once
 
@@ -48,7 +49,7 @@ struct ClaimLog {
   std::uint64_t set_index;
 
   void note(unsigned slot) const noexcept {
-    line->claim.store(ClaimNote(set_index, slot, generation).word(), std::memory_order_relaxed);
+    line->claim.store(ClaimNote(set_index, slot, generation).word(), std::memory_order_release);
   }
   void clear() const noexcept {
     line->claim.store(ClaimNote::none(generation).word(), std::memory_order_release);
@@ -210,7 +211,7 @@ bool publish(const SetRef<A>& set, const Entry& entry, unsigned slot, unsigned b
     }
     const SetWord announced = word.with_pending(choice.way, slot, choice.hand);
     if (!exchange_word(*set.line, word, announced)) continue;
-    for (SetWord now = announced; now == announced; now = load_word(*set.line)) help(set, now);
+    finish(set, announced);
     result.victim = tags[choice.way];
     result.cause = choice.cause;
     result.end = own == kNowhere ? PutEnd::kInserted : PutEnd::kOverwrote;
