@@ -122,14 +122,14 @@ struct OpenStore {
     return reinterpret_cast<Preamble*>(mapping->start());
   }
 
-  // No set has a change under way or a claimed slot.
+  // No set has a change under way, a claimed slot, or a hand that points to no way.
   [[nodiscard]] bool is_at_rest() const noexcept {
     const auto* lines =
         reinterpret_cast<const SetLine<Atomics>*>(mapping->start() + layout.lines_at);
     bool is_busy = false;
     for (std::uint64_t set = 0; set < layout.sets; ++set) {
       const SetWord word(lines[set].word.load(std::memory_order_relaxed));
-      is_busy |= word.pending() || word.claimed() != 0;
+      is_busy |= word.pending() || word.claimed() != 0 || word.hand() >= kWays;
     }
     return !is_busy;
   }
