@@ -1,7 +1,8 @@
 """Builds and runs the native tests: each *_test.cpp here is a program that exits 0 or says why not.
 
 All run under AddressSanitizer and UndefinedBehaviorSanitizer, the concurrent ones also under
-ThreadSanitizer; warnings are errors.
+ThreadSanitizer, but for the one that switches stacks by itself, which sanitizers cannot follow.
+Warnings are errors.
 """
 
 import functools
@@ -21,13 +22,15 @@ CONCURRENT = [
     "spin_lock_test.cpp",
     "worker_pool_test.cpp",
 ]
+UNSANITIZED = ["explorer_test.cpp"]
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
 
 def build_and_run(source: Path, binary: Path, sanitizers: str) -> subprocess.CompletedProcess[str]:
     """The finished run; CalledProcessError with the compiler's words when it does not build."""
     compiler = os.environ.get("CXX", "c++")
-    flags = ["-std=c++20", "-O1", "-g1", "-pthread", f"-fsanitize={sanitizers}", *WARNINGS]
+    how = ["-O1", f"-fsanitize={sanitizers}"] if sanitizers else ["-O2"]
+    flags = ["-std=c++20", "-g1", "-pthread", *how, *WARNINGS]
     subprocess.run(
         [compiler, *flags, f"-I{CSRC}", str(source), "-o", str(binary)],
         check=True,
@@ -52,7 +55,9 @@ def is_available(sanitizers: str) -> bool:
 
 @pytest.mark.parametrize(
     ("source", "sanitizers"),
-    [(source, "address,undefined") for source in SOURCES] + [(s, "thread") for s in CONCURRENT],
+    [(source, "address,undefined") for source in SOURCES if source not in UNSANITIZED]
+    + [(source, "thread") for source in CONCURRENT]
+    + [(source, "") for source in UNSANITIZED],
 )
 def test_native_test_passes(source: str, sanitizers: str, tmp_path: Path) -> None:
     if not is_available(sanitizers):
