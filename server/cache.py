@@ -7,15 +7,18 @@ pending rows. Used on the event loop's thread only.
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 
-from predawn.server.cache_table import ModelTable, Reading, TableSpec
+from predawn.server.cache_table import ModelTable, Reading, StorePlace, TableSpec
 from predawn.server.clock import Clock
-from predawn.server.errors import UnknownName
+from predawn.server.errors import ConfigError, UnknownName
 from predawn.server.request import F32, UserId
 
-__all__ = ["Reading", "TableSpec", "UserCache"]
+__all__ = ["Reading", "StorePlace", "TableSpec", "UserCache"]
+
+_LOG = logging.getLogger(__name__)
 
 InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
 
@@ -23,7 +26,8 @@ InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
 class UserCache:
     """flush_delay_ms: longest wait of a landed row for its write; flush_rows: so many are written
     at once (bounds the pending rows); seed: 32 bytes, random when None (string ids are hashed with
-    it, so that nobody can craft collisions)."""
+    it, so that nobody can craft collisions); place: where the tables lie. Tables that are there
+    already are attached (ConfigError when they do not fit): a restart is warm."""
 
     def __init__(
         self,
@@ -32,14 +36,16 @@ class UserCache:
         flush_delay_ms: int,
         flush_rows: int,
         seed: bytes | None = None,
+        place: StorePlace = StorePlace(),  # noqa: B008 - frozen
     ) -> None:
         seed = secrets.token_bytes(32) if seed is None else seed
-        self._tables = {spec.model: ModelTable(spec, seed) for spec in specs}
+        self._tables = {spec.model: ModelTable(spec, seed, place) for spec in specs}
         self._clock = clock
         self._flush_delay_s = flush_delay_ms / 1_000
         self._flush_rows = flush_rows
         self._watchers: list[InvalidationWatcher] = []
         self._landed = asyncio.Event()
+        self._making = asyncio.Lock()
 
     def models(self) -> tuple[str, ...]:
         """Names of the user models, in the order given."""
@@ -69,12 +75,18 @@ class UserCache:
         return served
 
     def flush(self) -> int:
-        """Writes everything that has landed now; returns the number of rows."""
-        self._landed.clear()
-        return sum(table.flush() for table in self._tables.values())
+        """Writes everything that has landed now, but for rows whose table is still to be made (see
+        `flushed`); returns the number of rows."""
+        written = sum(table.flush() for table in self._tables.values())
+        if any(table.pending for table in self._tables.values()):
+            self._landed.set()
+        else:
+            self._landed.clear()
+        return written
 
     async def flushed(self) -> None:
         """Everything landed so far is written when this returns."""
+        await self._make_missing()
         self.flush()
 
     async def run(self) -> None:
@@ -85,9 +97,22 @@ class UserCache:
 
                 await asyncio.sleep(self._flush_delay_s)
 
-                self.flush()
+                await self.flushed()
         finally:
             self.flush()
+
+    async def _make_missing(self) -> None:
+        """Makes tables that take long in a thread; their rows are read from the pending ones
+        meanwhile. A table that cannot be made costs its rows, not the server: said in the log."""
+        async with self._making:
+            for name, table in self._tables.items():
+                for kind in table.missing():
+                    try:
+                        await asyncio.to_thread(table.make, kind)
+
+                    except (ConfigError, OSError, MemoryError, RuntimeError) as error:
+                        dropped = table.drop_pending(kind)
+                        _LOG.error("store: %d rows of model %s are lost: %s", dropped, name, error)
 
     def on_invalidate(self, watcher: InvalidationWatcher) -> None:
         """`watcher(model, users)` is called at every invalidation: the batcher's, so that a
@@ -107,6 +132,13 @@ class UserCache:
             for watcher in self._watchers:
                 watcher(name, users)
         return removed
+
+    def close(self) -> None:
+        """Writes what has landed and leaves the tables; files are marked as cleanly closed. What
+        waits for a table that was never made is lost."""
+        self.flush()
+        for table in self._tables.values():
+            table.close()
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Per model: the native counters (summed over id kinds) and `pending`."""

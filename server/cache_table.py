@@ -12,28 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predawn.csrc import _core
+from predawn.server.cache_place import StorePlace, TableSpec, attached, opened
 from predawn.server.errors import ConfigError
 from predawn.server.request import F32, I64, U64, UserId
 from predawn.server.stabilise import average, compress
-
-FOREVER_MS = 2**62
-ORIGIN_COMPUTED = 0
-"""The store's `origin` of a row that the engine computed for its own key."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableSpec:
-    """How one user model is stored. default: float32 [dim], served for absent users;
-    average_over: newest vectors averaged (1: off); dtype: "fp16" or "fp32"; capacity: users per id
-    kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average."""
-
-    model: str
-    dim: int
-    average_over: int
-    dtype: str
-    capacity: int
-    default: F32
-    failover_ttl_ms: int = FOREVER_MS
 
 
 @dataclass(slots=True)
@@ -54,9 +36,10 @@ class _Landed:
 
 
 class ModelTable:
-    """See the module. `seed`: the 32 bytes that all tables of a store share."""
+    """See the module. `seed`: the 32 bytes that all tables of a store in memory share; a file has
+    its own."""
 
-    def __init__(self, spec: TableSpec, seed: bytes) -> None:
+    def __init__(self, spec: TableSpec, seed: bytes, place: StorePlace) -> None:
         if spec.default.shape != (spec.dim,):
             raise ConfigError(
                 f"models.{spec.model}.default",
@@ -66,7 +49,8 @@ class ModelTable:
         self.default: F32 = spec.default.astype(np.float32)
         self.default.flags.writeable = False
         self._seed = seed
-        self._native: dict[int, _core.EmbeddingCache] = {}
+        self._place = place
+        self._native: dict[int, _core.EmbeddingCache] = attached(spec, place)
         self._pending: dict[UserId, _Landed] = {}
         self._default_row = self.default.reshape(1, spec.dim)
         self._one_key: U64 = np.zeros((1, 2), dtype=np.uint64)
@@ -102,25 +86,48 @@ class ModelTable:
         before = np.full((n, parts * dim if parts > 1 else 0), np.nan, dtype=np.float32)
         if parts > 1:
             self._gather(users, now_ms, self.spec.failover_ttl_ms, before)
-        rows = compress(average(raw, before[:, dim:]), self.spec.dtype)
+        rows = compress(average(raw, before[:, dim:]), self.spec.dtype, dim)
         for user, row in zip(users, rows, strict=True):
             self._pending[user] = _Landed(row, now_ms, snapshot)
         return rows[:, :dim]
 
     def flush(self) -> int:
-        """Writes what has landed, one call per (id kind, instant, snapshot); returns the rows."""
+        """Writes what has landed, one call per (id kind, instant, snapshot); returns the rows. Rows
+        of a kind whose table is still to be made (`missing`) stay pending."""
+        missing = self.missing()
         groups: dict[tuple[int, int, int], list[UserId]] = {}
         for user, landed in self._pending.items():
             group = (_kind(user), landed.written_at_ms, landed.snapshot)
-            groups.setdefault(group, []).append(user)
+            if group[0] not in missing:
+                groups.setdefault(group, []).append(user)
         for (kind, written_at_ms, snapshot), users in groups.items():
-            native = self._table(kind)
+            native = self._native.get(kind) or self.make(kind)
             rows = np.stack([self._pending[user].row for user in users])
             keys = _keys(native, users)
-            native.put_many(keys, rows, written_at_ms, snapshot, ORIGIN_COMPUTED)
-        written = len(self._pending)
-        self._pending.clear()
-        return written
+            native.put_many(keys, rows, written_at_ms, snapshot, _core.ORIGIN_COMPUTED)
+        written = [user for users in groups.values() for user in users]
+        for user in written:
+            del self._pending[user]
+        return len(written)
+
+    def missing(self) -> set[int]:
+        """Id kinds with pending rows whose table takes long to be made: not on the loop."""
+        if self._place.is_quick:
+            return set()
+        return {_kind(user) for user in self._pending} - self._native.keys()
+
+    def make(self, kind: int) -> _core.EmbeddingCache:
+        """Makes the table of an id kind, or attaches the one there is. From any thread, one at a
+        time."""
+        native = self._native[kind] = opened(self.spec, self._place, kind, self._seed)
+        return native
+
+    def drop_pending(self, kind: int) -> int:
+        """Forgets the landed rows of an id kind; returns how many."""
+        dropped = [user for user in self._pending if _kind(user) == kind]
+        for user in dropped:
+            del self._pending[user]
+        return len(dropped)
 
     def invalidate(self, users: Sequence[UserId]) -> int:
         """Removes; returns how many users had an entry, written or landed."""
@@ -134,8 +141,13 @@ class ModelTable:
         total: dict[str, int] = {"pending": len(self._pending)}
         for native in self._native.values():
             for field, value in native.stats().items():
-                total[field] = total.get(field, 0) + int(value)
+                total[field] = total.get(field, 0) + value
         return total
+
+    def close(self) -> None:
+        """Leaves the native tables; nothing can be read or written afterwards."""
+        for native in self._native.values():
+            native.close()
 
     def check(self) -> list[str]:
         """The violated invariants of the native tables."""
@@ -172,20 +184,6 @@ class ModelTable:
         for native, at in self._by_kind(users):
             removed += native.invalidate_many(_keys(native, [users[i] for i in at]))
         return removed
-
-    def _table(self, kind: int) -> _core.EmbeddingCache:
-        """The native table of an id kind, made at its first write: most servers see one kind."""
-        native = self._native.get(kind)
-        if native is None:
-            native = self._native[kind] = _core.EmbeddingCache.create(
-                capacity=self.spec.capacity,
-                dim=self.spec.dim,
-                parts=self.spec.average_over,
-                dtype=self.spec.dtype,
-                id_kind=kind,
-                seed=self._seed,
-            )
-        return native
 
 
 def _kind(user: UserId) -> int:

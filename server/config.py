@@ -112,11 +112,24 @@ class LogConfig(Section):
     access: float = Field(0.0, ge=0, le=1, description="Share of requests written to the log.")
 
 
+_INT8_PARTS_LIMIT = 4  # a slot of the store has room for so many scales
+
+
 class StoreConfig(Section):
     """Where embeddings are kept: one table per user model and id kind."""
 
+    path: Path = Field(
+        "",
+        description="Directory (best in /dev/shm) of the tables' files, which outlive the server "
+        'and may be shared by several; "": in its memory.',
+    )
     capacity: int = Field(1_000_000, ge=16, description="Users kept per user model and id kind.")
-    dtype: Literal["fp16", "fp32"] = Field("fp16", description="How values are stored.")
+    dtype: Literal["fp16", "fp32", "bf16", "int8"] = Field(
+        "fp16", description="How values are stored; int8 has a scale per vector."
+    )
+    huge_pages: bool = Field(
+        True, description="Take all memory of a table when it is made, on huge pages if possible."
+    )
     flush_delay: DurationMs = Field(5, description="Longest wait of a computed row for its write.")
     flush_rows: int = Field(256, ge=1, description="A write of this many rows goes at once.")
 
@@ -248,4 +261,13 @@ class Config(Section):
                     known = ", ".join(sorted(self.models)) or "none"
                     where = f"rankers.{name}.user_models"
                     raise ValueError(f"{where}: no user model {model!r}; known: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_fit_the_store(self) -> "Config":
+        for name, model in self.models.items():
+            if self.store.dtype == "int8" and model.average_over > _INT8_PARTS_LIMIT:
+                where = f"models.{name}.average_over"
+                limit = f"at most {_INT8_PARTS_LIMIT} with store.dtype int8"
+                raise ValueError(f"{where}: must be {limit}, not {model.average_over}")
         return self

@@ -28,7 +28,15 @@ _SECONDS = (
 )
 _AGES_S = (1.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 86400.0)
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
-_STORE_GAUGES = ("capacity", "entries", "bytes", "pending")
+_STORE_GAUGES = (
+    "capacity",
+    "entries",
+    "bytes",
+    "huge_bytes",
+    "pending",
+    "policy_sieve",
+    "speculative_quota",
+)
 
 
 def render(metrics: Metrics) -> bytes:

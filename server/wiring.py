@@ -13,7 +13,7 @@ from importlib import metadata
 import numpy as np
 
 from predawn.server.batcher import Batcher, BatcherLimits
-from predawn.server.cache import TableSpec, UserCache
+from predawn.server.cache import StorePlace, TableSpec, UserCache
 from predawn.server.clock import Clock, SystemClock
 from predawn.server.config import Config, RankerConfig, UserModelConfig
 from predawn.server.engine import ThreadEngine, checked_rows
@@ -89,7 +89,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             clock,
             config.store.flush_delay,
             config.store.flush_rows,
+            place=StorePlace(config.store.path, config.store.huge_pages),
         )
+        ends.callback(cache.close)
         limits = _batcher_limits(config)
         batcher = Batcher(engine, cache.land, cache.flushed, clock, limits, metrics)
         cache.on_invalidate(batcher.invalidated)

@@ -127,7 +127,7 @@ _entry = Batcher._entry
         ("predawn.server.batcher.Batcher.invalidated", lambda *_: None),
         ("predawn.server.batcher.ShareAccount.may_start", lambda *_: True),
         ("predawn.server.batcher_queue.Entry.lane_wanted", lambda _: Lane.WAIT),
-        ("predawn.server.cache_table.compress", lambda rows, dtype: rows),
+        ("predawn.server.cache_table.compress", lambda rows, dtype, dim: rows),
     ],
 )
 def test_the_checker_notices_a_server_that_is_broken_on_purpose(
