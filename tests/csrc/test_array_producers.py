@@ -75,12 +75,12 @@ def subclass(rows: NDArray[np.float32]) -> torch.Tensor:
 SHARERS: list[Callable[[NDArray[np.float32]], Any]] = [
     torch.from_numpy,
     subclass,
-    memoryview,
+    lambda rows: rows.data,
     Producer,
     OldProducer,
     lambda rows: Producer(torch.from_numpy(rows)),
     lambda rows: OldProducer(torch.from_numpy(rows)),
-    lambda rows: memoryview(rows).cast("B").cast("f", rows.shape),
+    lambda rows: rows.data.cast("B").cast("f", rows.shape),
 ]
 
 
@@ -157,7 +157,7 @@ def frozen() -> NDArray[np.float32]:
         (torch.zeros(N, DIM, device="meta"), ".*meta"),
         (torch.zeros(N, DIM).to_sparse(), ""),
         (Producer(frozen()), "must be writeable"),
-        (memoryview(frozen()), "must be writeable"),
+        (frozen().data, "must be writeable"),
         (bytes(N * DIM * 4), "must be writeable"),
         (bytearray(N * DIM * 4), "expected dtype float32, got uint8"),
         (array.array("d", [0] * N), "expected dtype float32, got float64"),

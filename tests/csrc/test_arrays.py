@@ -106,7 +106,7 @@ def test_put_many_names_what_is_wrong_and_writes_nothing(
     ("argument", "value", "reason"),
     [
         ("cursor", -1, "expected 0 or the cursor of an earlier call, got -1"),
-        ("cursor", 32, "expected 0 or the cursor of an earlier call, got 32"),
+        ("cursor", 4096, "expected 0 or the cursor of an earlier call, got 4096"),
         ("keys", frozen(np.zeros((N, 2), np.uint64)), "must be writeable"),
         ("keys", np.zeros((0, 2), np.uint64), "must have room for an entry at least"),
         ("written_at_ms", np.zeros(N - 1, np.int64), "expected length 4"),
@@ -127,7 +127,7 @@ def test_scan_names_what_is_wrong(argument: str, value: object, reason: str) -> 
         ("dim", 0, "expected 1 to 65536, got 0"),
         ("dim", -3, "expected 1 to 65536, got -3"),
         ("parts", 17, "expected 1 to 16, got 17"),
-        ("dtype", "fp64", 'expected "fp16" or "fp32", got "fp64"'),
+        ("dtype", "fp64", 'expected "fp32", "fp16", "bf16" or "int8", got "fp64"'),
         ("id_kind", 2, r"expected INTEGER \(0\) or STRING \(1\), got 2"),
         ("seed", bytes(16), "expected 32 bytes, got 16"),
     ],

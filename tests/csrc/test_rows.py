@@ -1,7 +1,7 @@
-"""Rows come back as they were stored: fp32 bit by bit, fp16 as IEEE rounding says.
+"""Rows come back as they were stored: fp32 bit by bit, the others rounded as they promise.
 
-numpy's float16 is the independent reference; half_test.cpp (test_native.py) compares the two native
-conversions bit by bit.
+numpy is the independent reference; rows_test.cpp and convert_test.cpp (test_native.py) compare the
+native conversions with one another bit by bit.
 """
 
 import numpy as np
@@ -57,6 +57,52 @@ def test_fp16_rows_round_as_numpy_does(bits: NDArray[np.uint32]) -> None:
     assert (np.signbit(out) == np.signbit(rows)).all()
 
 
+def to_bf16(rows: F32) -> F32:
+    """The nearest bf16, ties to even, of numbers; NaN stays NaN."""
+    bits = rows.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return np.where(np.isnan(rows), rows, rounded.astype(np.uint32).view(np.float32))
+
+
+@given(any_bits)
+def test_bf16_rows_round_to_the_nearest_even(bits: NDArray[np.uint32]) -> None:
+    rows = bits.view(np.float32)
+    out = through_store(rows, "bf16")
+    np.testing.assert_array_equal(out, to_bf16(rows))
+    assert (np.signbit(out) == np.signbit(rows)).all()
+    assert (out.view(np.uint32) & 0xFFFF == 0).all()
+
+
+numbers = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 8), st.sampled_from([4, 32, 68])),
+    elements=st.floats(-1e6, 1e6, width=32),
+)
+
+
+@given(numbers)
+def test_int8_values_are_off_by_half_a_step_of_their_part_at_most(rows: F32) -> None:
+    parts = rows.reshape(rows.shape[0], 4, -1)
+    steps = np.abs(parts).max(axis=2, keepdims=True) / 127
+    out = through_store(rows, "int8", parts=4).reshape(parts.shape)
+    # Parts below 127 * 2^-126 are zeros.
+    assert (np.abs(out - parts) <= np.maximum(steps * 0.5001, 1.5e-36)).all()
+    # The largest value of a part is kept, and zero is zero.
+    np.testing.assert_allclose(
+        np.abs(out).max(axis=2), np.abs(parts).max(axis=2), rtol=1e-6, atol=2e-36
+    )
+    assert (out[parts == 0] == 0).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_int8_part_with_a_value_it_cannot_hold_is_absent(wrong: float) -> None:
+    rows = np.ones((2, 6), np.float32)
+    rows[1, 4] = wrong
+    out = through_store(rows, "int8", parts=2)
+    np.testing.assert_array_equal(out[0], rows[0])
+    np.testing.assert_array_equal(out[1], [1, 1, 1, np.nan, np.nan, np.nan])
+
+
 def test_every_half_value_is_kept_exactly() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     rows = halves.astype(np.float32).reshape(-1, 64)
@@ -87,7 +133,7 @@ def test_fp16_edges(value: float, stored: float) -> None:
         assert (np.signbit(out) == np.signbit(np.float32(stored))).all()
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
 @pytest.mark.parametrize("dim", [1, 3, 8, 64, 100])
 def test_nan_marks_of_absent_parts_survive(dtype: str, dim: int) -> None:
     rows = np.zeros((4, 3 * dim), np.float32)
@@ -96,11 +142,14 @@ def test_nan_marks_of_absent_parts_survive(dtype: str, dim: int) -> None:
     np.testing.assert_array_equal(out, rows)
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
 @pytest.mark.parametrize(("dim", "parts"), [(1, 2), (5, 4), (64, 3)])
 def test_served_part_is_the_prefix_of_the_whole_row(dtype: str, dim: int, parts: int) -> None:
     store = EmbeddingCache.create(capacity=256, dim=dim, parts=parts, dtype=dtype)
-    rows = np.arange(10 * dim * parts, dtype=np.float32).reshape(10, dim * parts)
+    # Numbers that every format keeps: whole, with 127 in each part.
+    of_parts = np.arange(10 * parts * dim, dtype=np.float32).reshape(10, parts, dim) % 128
+    of_parts[:, :, 0] = 127
+    rows = of_parts.reshape(10, -1)
     store.put_many(keys_of(10), rows, 0, 0, 0)
     served, whole = np.empty((10, dim), np.float32), np.empty_like(rows)
     ages = np.empty(10, np.int64)
