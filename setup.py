@@ -1,7 +1,7 @@
-"""Builds the two extensions; everything else is in pyproject.toml.
+"""Builds the extensions; everything else is in pyproject.toml.
 
 Switches, all by environment:
-  PREDAWN_EXTENSIONS=core|codec   build one of them only (default: both)
+  PREDAWN_EXTENSIONS=core|codec|torture   build one of them only (default: all)
   PREDAWN_SANITIZE=address|thread|undefined   instrumented build
   PREDAWN_DEBUG=1                 no optimisation, assertions on
 """
@@ -17,7 +17,7 @@ WARNINGS = ["-Wall", "-Wextra"]
 
 
 def flags() -> list[str]:
-    """Compiler flags that both extensions share."""
+    """Compiler flags that the extensions share."""
     chosen = ["-std=c++20", "-fvisibility=hidden", *WARNINGS]
     if os.environ.get("PREDAWN_DEBUG"):
         chosen += ["-O0", "-g", "-UNDEBUG"]
@@ -30,16 +30,26 @@ def flags() -> list[str]:
 
 
 def link_flags() -> list[str]:
-    """Linker flags that both extensions share."""
+    """Linker flags that the extensions share."""
     sanitizer = os.environ.get("PREDAWN_SANITIZE")
     return [f"-fsanitize={sanitizer}"] if sanitizer else []
 
 
 def core() -> Extension:
-    """The store, histograms and hashes (pybind11)."""
+    """The store, histograms and hashes."""
+    return _bound("_core", ["csrc/bindings.cpp", "csrc/bindings_cache.cpp"])
+
+
+def torture() -> Extension:
+    """What `predawn bench torture` does to a store."""
+    return _bound("_torture", ["csrc/torture.cpp"])
+
+
+def _bound(name: str, sources: list[str]) -> Extension:
+    """An extension over the headers (pybind11)."""
     return Pybind11Extension(
-        "predawn.csrc._core",
-        ["csrc/bindings.cpp", "csrc/bindings_cache.cpp"],
+        f"predawn.csrc.{name}",
+        sources,
         include_dirs=["csrc"],
         depends=glob.glob("csrc/*.hpp"),
         extra_compile_args=[*flags(), "-Wconversion"],
@@ -70,7 +80,9 @@ def codec() -> list[Extension]:
 def extensions() -> list[Extension]:
     """What PREDAWN_EXTENSIONS asks for."""
     only = os.environ.get("PREDAWN_EXTENSIONS", "")
-    return ([core()] if only != "codec" else []) + (codec() if only != "core" else [])
+    bound = {"core": core, "torture": torture}
+    chosen = [make() for name, make in bound.items() if only in ("", name)]
+    return chosen + (codec() if only in ("", "codec") else [])
 
 
 setup(ext_modules=extensions())
