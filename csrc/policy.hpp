@@ -1,22 +1,24 @@
 // Which entry of a full set makes room for a newcomer, and what the set forgets meanwhile.
 //
-// What: `choose` (the whole policy of a set, from its tags), `Rule`, `Cause`, `Choice`;
-// `stamp_shift`
-//   and `stamp_of`, the coarse time that tags carry.
-// When not: which rule and quota a set follows (steering.hpp); carrying a choice out
-// (set_write.hpp). Functions: pure. `is_expired(way)` reads the slot: called for at most 2 ways,
-// whose stamps hint
+// What: `choose`, the whole policy of a set, from its tags; `Rule`, `Cause`, `Choice`;
+//   `stamp_shift`, `stamp_of`: the coarse time that tags carry.
+// When not: which rule and quota a set follows (steering.hpp); doing as chosen (set_write.hpp).
+// Functions: pure. `is_expired(way)` reads the slot: called for at most 2 ways, whose stamps hint
 //   it. `order_of(way)` is the slot's `order`: called for speculative ways, only if one has to go.
 // Design: first an invalid way, then an expired one, then the class rule, then the hand.
 //   Class rule: entries that no request has asked for yet live first-in-first-out in a quota of
 //   ways. A speculative newcomer takes a demanded entry only while the set holds fewer of its kind
 //   than the quota; a demanded newcomer takes the oldest speculative one while it holds more.
 //   Hand: goes over the demanded entries, from the way it points to, round and round.
-//   - CLOCK takes the first entry that was not read since the hand last passed it.
-//   - SIEVE does the same, but skips those that it has spared in this pass (`survived`), so that
-//     newcomers are looked at sooner and entries that proved themselves later. A pass ends when all
-//     have survived. A newcomer lies where the hand has just been, so the order in which the hand
-//     meets the rest is the order of their arrival: SIEVE's queue without a queue.
+//   - CLOCK takes the first entry that it finds unread for the second time (`survived`: once so
+//     far). Where it finds one read, it forgets that; an entry in an even way starts anew, one in
+//     an odd way has been found unread once. So an entry lasts two rounds of the hand after it was
+//     written, and between one and three, two on average, after it was read: nearly LRU.
+//   - SIEVE takes the first entry that was not read since the hand last passed it, but skips those
+//     that it has spared in this pass (`survived`): newcomers are looked at sooner, entries that
+//     proved themselves later. A pass ends when all have survived. A newcomer lies where the hand
+//     has just been, so the order in which the hand meets the rest is that of their arrival:
+//     SIEVE's queue without a queue.
 //   Stamps: 4 bits that count units of 2^shift ms, of which the longest age that a reader accepts
 //   lasts at least 2 and less than 4. An entry that looks 4 units old or more is verified against
 //   its slot: so it is found from at most 2 longest ages on, until 15 units (more than 3.7 longest
@@ -108,6 +110,7 @@ struct Ways {
 };
 
 inline constexpr std::uint32_t kAllWays = (1u << kWays) - 1;
+inline constexpr std::uint32_t kOddWays = 0xaaaaaaaau & kAllWays;
 
 [[nodiscard]] constexpr unsigned after(unsigned way) noexcept {
   return way + 1 < kWays ? way + 1 : 0;
@@ -161,10 +164,26 @@ template <class OrderOf>
 // Both take from `ways.demanded`, which is not empty.
 [[nodiscard]] constexpr Choice clock(const Ways& ways, unsigned hand) noexcept {
   const std::uint32_t unread = ways.demanded & ~ways.visited;
-  const unsigned way = next(unread != 0 ? unread : ways.demanded, hand);
-  const std::uint32_t cleared =
-      unread != 0 ? passed(ways.demanded, hand, way) : ways.demanded & ~(1u << way);
-  return {.way = way, .hand = after(way), .unvisit = cleared};
+  if (const std::uint32_t due = unread & ways.survived; due != 0) {
+    const unsigned way = next(due, hand);
+    const std::uint32_t seen = passed(ways.demanded, hand, way);
+    const std::uint32_t read = seen & ways.visited;
+    return {.way = way,
+            .hand = after(way),
+            .unvisit = read,
+            .survive = ((seen & unread) | (read & kOddWays)) & ~ways.survived,
+            .renew = read & ways.survived & ~kOddWays};
+  }
+  // Nobody's time is up before the hand has been once round.
+  const std::uint32_t due = unread | (ways.demanded & kOddWays);
+  const unsigned way = next(due != 0 ? due : ways.demanded, hand);
+  const std::uint32_t others = ways.demanded & ~(1u << way);
+  const std::uint32_t spared = due != 0 ? due | passed(ways.demanded, hand, way) : kAllWays;
+  return {.way = way,
+          .hand = after(way),
+          .unvisit = others & ways.visited,
+          .survive = others & spared & ~ways.survived,
+          .renew = others & ways.survived & ~spared};
 }
 
 [[nodiscard]] constexpr Choice sieve_next_pass(const Ways& ways, unsigned hand) noexcept {

@@ -116,13 +116,11 @@ def _by_hand(ways: Sequence[Way], hand: int, newcomer: Newcomer) -> Choice:
         if newcomer.rule == "sieve" and survived.issuperset(demanded):
             survived.clear()  # the next pass begins
         at, hand = hand, (hand + 1) % WAYS
-        if at not in demanded or (newcomer.rule == "sieve" and at in survived):
+        if at not in demanded:
             continue
-        if at not in visited:
+        spare = _spare_by_sieve if newcomer.rule == "sieve" else _spare_by_clock
+        if not spare(at, visited, survived):
             break
-        visited.remove(at)
-        if newcomer.rule == "sieve":
-            survived.add(at)
     return Choice(
         at,
         hand,
@@ -131,3 +129,25 @@ def _by_hand(ways: Sequence[Way], hand: int, newcomer: Newcomer) -> Choice:
         survive=frozenset(survived - before[1] - {at}),
         renew=frozenset(before[1] - survived - {at}),
     )
+
+
+def _spare_by_clock(way: int, visited: set[int], survived: set[int]) -> bool:
+    """Whether the entry is read, or unread for the first time; read ones start anew or half so."""
+    is_read, was_unread = way in visited, way in survived
+    visited.discard(way)
+    if is_read and way % 2 == 0:
+        survived.discard(way)
+    elif is_read or not was_unread:
+        survived.add(way)
+    return is_read or not was_unread
+
+
+def _spare_by_sieve(way: int, visited: set[int], survived: set[int]) -> bool:
+    """Whether the entry has survived this pass, or does now."""
+    if way in survived:
+        return True
+    if way not in visited:
+        return False
+    visited.remove(way)
+    survived.add(way)
+    return True

@@ -104,21 +104,33 @@ void test_set_of_speculation_alone_gives_up_its_oldest() {
   EXPECT(chosen(view).way == 0 && chosen(view).cause == Cause::kSpeculative);
 }
 
-void test_clock_takes_the_first_unread() {
+void test_clock_takes_the_first_that_is_unread_again() {
   PolicyView view = full_set();
   view.hand = 12;
-  set_hints(view, {12, 13, 0, 5}, kRead);
+  set_hints(view, {12, 13}, kRead);
+  set_hints(view, {0}, kRead | Tag::kSurvived);
+  set_hints(view, {2, 5}, kSurvivor);
   const Choice choice = chosen(view);
-  EXPECT(choice.way == 1 && choice.hand == 2 && choice.cause == Cause::kHand);
-  EXPECT(choice.unvisit == mask({12, 13, 0}) && choice.survive == 0 && choice.renew == 0);
+  EXPECT(choice.way == 2 && choice.hand == 3 && choice.cause == Cause::kHand);
+  EXPECT(choice.unvisit == mask({12, 13, 0}));
+  EXPECT(choice.survive == mask({13, 1}) && choice.renew == mask({0}));
 }
 
-void test_clock_where_all_were_read_goes_once_round() {
-  PolicyView view = full_set(kRead);
-  view.hand = 13;
+void test_clock_goes_round_until_somebody_is_unread_again() {
+  PolicyView view = full_set();
+  view.hand = 12;
+  set_hints(view, {12}, kRead);
   const Choice choice = chosen(view);
-  EXPECT(choice.way == 13 && choice.hand == 0);
-  EXPECT(choice.unvisit == policy::kAllWays - mask({13}));
+  EXPECT(choice.way == 13 && choice.hand == 0 && choice.unvisit == mask({12}));
+  EXPECT(choice.survive == policy::kAllWays - mask({13}) && choice.renew == 0);
+}
+
+void test_clock_where_all_were_read_takes_an_odd_way() {
+  PolicyView view = full_set(kRead | Tag::kSurvived);
+  const Choice choice = chosen(view);
+  EXPECT(choice.way == 1 && choice.hand == 2);
+  EXPECT(choice.unvisit == policy::kAllWays - mask({1}));
+  EXPECT(choice.survive == 0 && choice.renew == mask({2, 4, 6, 8, 10, 12}));
 }
 
 void test_sieve_looks_at_newcomers_before_survivors() {
@@ -182,8 +194,9 @@ int main() {
   predawn::test_speculation_keeps_to_its_quota();
   predawn::test_oldest_speculative_is_found_over_the_wrap_of_orders();
   predawn::test_set_of_speculation_alone_gives_up_its_oldest();
-  predawn::test_clock_takes_the_first_unread();
-  predawn::test_clock_where_all_were_read_goes_once_round();
+  predawn::test_clock_takes_the_first_that_is_unread_again();
+  predawn::test_clock_goes_round_until_somebody_is_unread_again();
+  predawn::test_clock_where_all_were_read_takes_an_odd_way();
   predawn::test_sieve_looks_at_newcomers_before_survivors();
   predawn::test_sieve_begins_the_next_pass_when_all_survived();
   predawn::test_hand_leaves_speculative_entries_alone();

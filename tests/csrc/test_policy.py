@@ -99,6 +99,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case], s
 
 
 def words_of(choice: Choice, verified: set[int]) -> str:
+    """The twin's answer as the native program would put it."""
+
     def mask(ways: frozenset[int] | set[int]) -> int:
         return sum(1 << way for way in ways)
 
@@ -155,14 +157,22 @@ def test_twin_keeps_speculation_within_its_quota() -> None:
     assert (too_many.way, too_many.cause) == (1, "speculative")
 
 
+def test_twin_of_clock_takes_what_was_unread_twice() -> None:
+    read = Way(valid=True, demanded=True, visited=True)
+    unread_once = Way(valid=True, demanded=True, survived=True)
+    choice = choose([read, read, FULL, unread_once, *[FULL] * 10], 0, Newcomer(), never, int)
+    assert (choice.way, choice.hand) == (3, 4)
+    assert choice.unvisit == {0, 1} and choice.survive == {1, 2} and not choice.renew
+
+
 def test_twin_of_sieve_skips_survivors_until_the_pass_ends() -> None:
     read = Way(valid=True, demanded=True, visited=True)
     survivor = Way(valid=True, demanded=True, survived=True)
     ways = [survivor, read, FULL, *[survivor] * 11]
     choice = choose(ways, 0, Newcomer(rule="sieve"), never, int)
     assert (choice.way, choice.hand) == (2, 3)
-    assert choice.unvisit == choice.survive == {1} and not choice.renew
+    assert choice.unvisit == {1} and choice.survive == {1} and not choice.renew
     last_of_pass = [survivor, read, *[survivor] * 12]
     choice = choose(last_of_pass, 0, Newcomer(rule="sieve"), never, int)
-    assert (choice.way, choice.unvisit) == (2, {1})
+    assert choice.way == 2 and choice.unvisit == {1}
     assert choice.renew == {0, *range(3, WAYS)}
