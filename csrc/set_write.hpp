@@ -70,13 +70,15 @@ namespace detail {
 
 inline constexpr int kNowhere = -1;
 
-// The way that holds `key`. A tag that does not name its slot's present writing is nobody's.
+// The way that holds `key`. A tag that names a claimed slot, or not its slot's present writing, is
+// nobody's: it was published too late (set_help.hpp, known limit).
 template <class A>
-int find_way(const SetRef<A>& set, const Tags& tags, const Key& key,
+int find_way(const SetRef<A>& set, SetWord word, const Tags& tags, const Key& key,
              std::uint32_t fingerprint) noexcept {
   for (unsigned way = 0; way < kWays; ++way) {
     const Tag tag = tags[way];
     if ((tag.word() & kMatchMask) != match_word(fingerprint)) continue;
+    if (word.is_claimed(tag.slot())) continue;
     const SlotHeader<A>* slot = set.slot(tag.slot());
     const std::uint64_t seq = slot->seq.load(std::memory_order_relaxed);
     if (Tag::ver_of(seq) == tag.ver() && holds(*slot, key)) return static_cast<int>(way);
@@ -183,7 +185,7 @@ Claim claim_slot(const SetRef<A>& set, const Entry& entry, const ClaimLog<A>& lo
     log.note(slot);  // (4)
     const SetWord claimed = word.with_claim(slot);
     if (!exchange_word(*set.line, word, claimed)) continue;
-    const int own = find_way(set, tags, entry.key, entry.fingerprint);
+    const int own = find_way(set, word, tags, entry.key, entry.fingerprint);
     return {static_cast<int>(slot), first_hints(entry, tags, own),
             static_cast<std::uint32_t>(claimed.version())};
   }
@@ -201,7 +203,7 @@ bool publish(const SetRef<A>& set, const Entry& entry, unsigned slot, unsigned b
       continue;
     }
     const Tags tags = load_tags(*set.line);
-    const int own = find_way(set, tags, entry.key, entry.fingerprint);
+    const int own = find_way(set, word, tags, entry.key, entry.fingerprint);
     Choice choice;
     if (own == kNowhere) {
       choice = choose(tags, word.hand());
@@ -257,7 +259,7 @@ RemoveEnd remove_entry(const SetRef<A>& set, const Key& key, std::uint32_t finge
       continue;
     }
     const Tags tags = load_tags(*set.line);
-    const int way = detail::find_way(set, tags, key, fingerprint);
+    const int way = detail::find_way(set, word, tags, key, fingerprint);
     if (way == detail::kNowhere) {
       // The tags that were looked at are those of `word` only if it is still the same.
       if (A::reread(set.line->word) == word.word()) return RemoveEnd::kAbsent;
