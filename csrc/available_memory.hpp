@@ -1,6 +1,7 @@
 // How much memory this process may still take: the host's, and its control groups'.
 //
-// What: `available_memory()`: bytes, or nothing where nothing can be read.
+// What: `available_memory()`: bytes, or nothing where nothing can be read; `may_overcommit()`:
+//   whether memory may be promised and be there later, or is refused at its first touch.
 // When not: promises: others take memory too.
 // Functions: reads files; no errors, what cannot be read does not limit.
 // Design: the least of MemAvailable and, for the process's control group (version 1 and 2) and each
@@ -98,6 +99,10 @@ inline std::optional<std::uint64_t> room_in_groups(const std::string& root, std:
     }
   }
   return least;
+}
+
+[[nodiscard]] inline bool may_overcommit(const std::string& proc = "/proc") {
+  return detail::read_number(proc + "/sys/vm/overcommit_memory") != 2;
 }
 
 }  // namespace predawn

@@ -1,9 +1,10 @@
 // Space for a file, taken before anybody touches it: a page that is missing later is a SIGBUS.
 //
-// What: `is_memory_file`, `set_length`, `take_space`.
+// What: `is_memory_file`, `set_length`, `check_space`, `take_space` (new files), `fill_holes` (old
+//   ones).
 // When not: memory that nobody commits (an anonymous store that fills up as it is used).
 // Functions: FileError with ENOSPC, EDQUOT or EFBIG when there is no room; nothing has been written
-//   to mapped pages then. `take_space` fills holes only and keeps what is there.
+//   to mapped pages then. Both fill holes only and keep what is there.
 // Design: RLIMIT_FSIZE is looked up first, because passing it kills a process that does not ignore
 //   SIGXFSZ. fallocate goes in pieces, since a signal makes it give up and start again. File
 //   systems without fallocate get zeros written.
@@ -48,6 +49,22 @@ inline void check_file_limit(std::uint64_t bytes, const std::string& path) {
   }
 }
 
+// Returns how far it came: not to the end where the file system has no fallocate.
+inline std::size_t allocate(int fd, std::size_t from, std::size_t bytes, const std::string& path) {
+  std::size_t done = 0;
+  while (done < bytes) {
+    const std::size_t piece = std::min(kPieceBytes, bytes - done);
+    if (::fallocate(fd, 0, static_cast<off_t>(from + done), static_cast<off_t>(piece)) == 0) {
+      done += piece;
+    } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
+      break;
+    } else if (errno != EINTR) {
+      refuse_file(errno, path, "making room for " + std::to_string(bytes) + " bytes in");
+    }
+  }
+  return done;
+}
+
 inline void write_zeros(int fd, std::size_t from, std::size_t bytes, const std::string& path) {
   const std::vector<char> zeros(std::min(bytes, std::size_t{1} << 20));
   for (std::size_t done = 0; done < bytes;) {
@@ -70,17 +87,13 @@ inline void set_length(int fd, std::size_t bytes, const std::string& path) {
 
 // Bytes from `from` on, within the file's length; of a file that holds zeros so far.
 inline void take_space(int fd, std::size_t from, std::size_t bytes, const std::string& path) {
-  for (std::size_t done = 0; done < bytes;) {
-    const std::size_t piece = std::min(detail::kPieceBytes, bytes - done);
-    if (::fallocate(fd, 0, static_cast<off_t>(from + done), static_cast<off_t>(piece)) == 0) {
-      done += piece;
-    } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
-      detail::write_zeros(fd, from + done, bytes - done, path);
-      return;
-    } else if (errno != EINTR) {
-      refuse_file(errno, path, "making room for " + std::to_string(bytes) + " bytes in");
-    }
-  }
+  const std::size_t done = detail::allocate(fd, from, bytes, path);
+  if (done < bytes) detail::write_zeros(fd, from + done, bytes - done, path);
+}
+
+// For a file with content: a copy of it may have holes where there were zeros.
+inline void fill_holes(int fd, std::size_t bytes, const std::string& path) {
+  (void)detail::allocate(fd, 0, bytes, path);
 }
 
 // Says at once what take_space would find out late: that the file system is too full.

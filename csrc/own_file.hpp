@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <mutex>
 #include <new>
@@ -31,6 +32,7 @@ class OwnFile {
     List& list = open_files();
     const std::lock_guard guard(list.mutex);
     file_ = open();
+    fd_.store(file_.get(), std::memory_order_relaxed);
     next_ = list.first;
     if (next_ != nullptr) next_->previous_ = this;
     list.first = this;
@@ -45,12 +47,12 @@ class OwnFile {
   OwnFile(const OwnFile&) = delete;
   OwnFile& operator=(const OwnFile&) = delete;
 
-  [[nodiscard]] int fd() const noexcept { return file_.get(); }
+  [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
 
   void close() noexcept {
     const std::lock_guard guard(open_files().mutex);
-    file_.close();
+    close_now();
   }
 
  private:
@@ -85,10 +87,16 @@ class OwnFile {
     std::snprintf(name, sizeof name, "/proc/self/fd/%d", file_.get());
     Descriptor own(::open(name, O_RDWR | O_CLOEXEC));
     const bool is_renewed = own.is_open() && ::dup3(own.get(), file_.get(), O_CLOEXEC) >= 0;
-    if (!is_renewed) file_.close();
+    if (!is_renewed) close_now();
+  }
+
+  void close_now() noexcept {
+    fd_.store(-1, std::memory_order_relaxed);
+    file_.close();
   }
 
   Descriptor file_;
+  std::atomic<int> fd_{-1};  // file_'s, for whoever asks while another thread closes
   std::mutex mutex_;
   OwnFile* next_ = nullptr;
   OwnFile* previous_ = nullptr;

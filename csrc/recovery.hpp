@@ -45,7 +45,10 @@ namespace detail {
 class SetRecovery {
  public:
   SetRecovery(const Table& table, Recovered& count) noexcept
-      : table_(table), count_(count), row_bytes_(table.row().padded_bytes(table.row().parts())) {}
+      : table_(table),
+        count_(count),
+        row_bytes_(table.row().padded_bytes(table.row().parts())),
+        slot_bytes_(slot_bytes(row_bytes_)) {}
 
   void settle(std::uint64_t index) noexcept {
     const Set set = table_.set(index);
@@ -63,7 +66,21 @@ class SetRecovery {
     put_to_rest(set);
   }
 
+  // Asks memory for what `settle` will read of a set.
+  void prefetch(std::uint64_t index) const noexcept {
+    const Set set = table_.set(index);
+    for (const Tag tag : load_tags(*set.line)) {
+      if (!tag.valid()) continue;
+      const auto* slot = reinterpret_cast<const std::byte*>(set.slot(tag.slot()));
+      for (std::size_t at = 0; at < kPrefetchBytes && at < slot_bytes_; at += kLineBytes) {
+        __builtin_prefetch(slot + at);
+      }
+    }
+  }
+
  private:
+  static constexpr std::size_t kPrefetchBytes = 512;  // the hardware streams longer rows itself
+
   // Why an entry may not stay; null: it may.
   using Reason = std::uint64_t Recovered::*;
 
@@ -159,6 +176,7 @@ class SetRecovery {
   const Table& table_;
   Recovered& count_;
   std::size_t row_bytes_;
+  std::size_t slot_bytes_;
   Tags tags_{};
 };
 
@@ -167,7 +185,10 @@ class SetRecovery {
 [[nodiscard]] inline Recovered recover(Preamble& preamble, const Table& table) noexcept {
   Recovered count;
   detail::SetRecovery recovery(table, count);
-  for (std::uint64_t set = 0; set < table.sets(); ++set) recovery.settle(set);
+  for (std::uint64_t set = 0; set < table.sets(); ++set) {
+    if (set + 1 < table.sets()) recovery.prefetch(set + 1);
+    recovery.settle(set);
+  }
   SharedState& state = preamble.state;
   state.entries.store(static_cast<std::int64_t>(count.kept), std::memory_order_relaxed);
   const std::int64_t longest_ms = state.longest_age_ms.load(std::memory_order_relaxed);

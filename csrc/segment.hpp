@@ -1,14 +1,16 @@
 // A store as one piece of shared memory: created or attached, in use, closed.
 //
 // What: `Segment`, `SegmentOptions`.
-// When not: entries (table.hpp). This knows where they lie, not what they mean.
+// When not: entries (table.hpp). This knows where they lie, not what they mean. A file that others
+//   truncate while it is mapped: touching it is a SIGBUS then, as for every mapping.
 // Functions: `create` (an empty path: anonymous memory, shared with children of fork), `attach`;
 //   both throw StoreError, FileError, OutOfMemory, `create` std::invalid_argument for a bad shape.
 //   `must_recover`: run recover() of recovery.hpp, then call `recovered`. `ensure_own` before
 //   writing. `close` may be called again, by several threads; nobody may use the memory then.
 // Design: a file is refused before it is mapped and never written unless it is wholly believed. A
 //   new one is filled in before it gets its name. Its space is taken before it is touched: huge
-//   pages first, then what is left. Anonymous memory without huge pages is committed as it is used.
+//   pages first, then what is left. Anonymous memory without huge pages is committed as it is used,
+//   where the system overcommits.
 // Memory: `bytes()`, in the file. Cost: creation 0.1 s a GiB, attaching 1 ms a GiB at most.
 #pragma once
 
@@ -109,13 +111,23 @@ struct OpenStore {
   void fill_in(const TableHeader& made, const Layout& its_layout) {
     check_memory(file.fd(), its_layout.file_bytes, path);
     set_length(file.fd(), its_layout.file_bytes, path);
-    const bool is_committed = !is_anonymous || options.huge_pages;
+    const bool is_committed = !is_anonymous || options.huge_pages || !may_overcommit();
     if (is_committed) check_space(file.fd(), its_layout.file_bytes, path);
     map(made, its_layout);
     if (options.huge_pages && is_memory_file(file.fd())) take_huge_pages(file.fd(), *mapping, path);
     if (is_committed) take_space(file.fd(), 0, its_layout.file_bytes, path);
     if (is_anonymous) ::fcntl(file.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
     preamble()->header = made;
+  }
+
+  // A believed file: the rest of its space.
+  void fill_up(std::size_t bytes) {
+    struct stat about{};
+    if (::fstat(file.fd(), &about) != 0) refuse_file(errno, path, "looking at");
+    const auto held = static_cast<std::size_t>(about.st_blocks) * 512;
+    if (held >= bytes) return;
+    check_memory(file.fd(), bytes - held, path);
+    fill_holes(file.fd(), bytes, path);
   }
 
   [[nodiscard]] Preamble* preamble() const noexcept {
@@ -178,6 +190,7 @@ class Segment {
     const std::uint64_t size = detail::regular_size(store->file.fd(), path);
     const TableHeader header = detail::read_header(store->file.fd(), path);
     const Layout layout = check_header(header, size, path);
+    store->fill_up(size);
     store->map(header, layout);
     store->membership->join(false, [&] { return store->is_at_rest(); });
     return Segment(std::move(store));

@@ -58,6 +58,15 @@ void test_group_of_version_1_seen_from_a_container() {
   EXPECT(host.available() == 1'024'000);
 }
 
+void test_overcommit() {
+  const Host host("");
+  EXPECT(may_overcommit(host.proc.string()));
+  write(host.proc / "sys/vm/overcommit_memory", "2\n");
+  EXPECT(!may_overcommit(host.proc.string()));
+  write(host.proc / "sys/vm/overcommit_memory", "0\n");
+  EXPECT(may_overcommit(host.proc.string()));
+}
+
 void test_this_host() { EXPECT(available_memory().value_or(0) > 0); }
 
 }  // namespace
@@ -67,6 +76,7 @@ int main() {
   predawn::test_host_alone();
   predawn::test_group_of_version_2_and_its_parents();
   predawn::test_group_of_version_1_seen_from_a_container();
+  predawn::test_overcommit();
   predawn::test_this_host();
   return predawn::testing::failures == 0 ? 0 : 1;
 }

@@ -44,6 +44,16 @@ void test_space_is_taken_and_content_kept() {
   EXPECT(::pread(file.get(), held, 3, kMiB) == 3 && held[0] == 'a' && held[2] == 'c');
 }
 
+void test_holes_are_filled_and_content_kept() {
+  const Descriptor file(::memfd_create("test", MFD_CLOEXEC));
+  set_length(file.get(), 3 * kMiB, "x");
+  EXPECT(::pwrite(file.get(), "abc", 3, kMiB) == 3);
+  fill_holes(file.get(), 3 * kMiB, "x");
+  EXPECT(bytes_taken(file.get()) == 3 * kMiB);
+  char held[3] = {};
+  EXPECT(::pread(file.get(), held, 3, kMiB) == 3 && held[1] == 'b');
+}
+
 void test_zeros_where_there_is_no_fallocate() {
   const Descriptor file(::memfd_create("test", MFD_CLOEXEC));
   set_length(file.get(), 3 * kMiB, "x");
@@ -91,6 +101,7 @@ void test_full_file_system_is_an_error() {
 
 int main() {
   predawn::test_space_is_taken_and_content_kept();
+  predawn::test_holes_are_filled_and_content_kept();
   predawn::test_zeros_where_there_is_no_fallocate();
   predawn::test_memory_files_are_known();
   predawn::test_file_size_limit_is_an_error();

@@ -244,6 +244,22 @@ void test_anonymous_store_is_shared_with_children(const SegmentOptions& options)
   EXPECT(store.attachment() == 0 && !store.is_alive(1));
 }
 
+// A copy of a store may have holes, for which there must be room before they are touched.
+void test_holes_are_filled_at_attaching() {
+  const TempFolder folder;
+  const std::string path = folder.file("a");
+  create(path).close();
+  const std::string whole = content(path);
+  std::filesystem::remove(path);
+  std::ofstream(path, std::ios::binary) << whole.substr(0, kPreambleBytes);
+  std::filesystem::resize_file(path, whole.size());
+  struct stat about{};
+  EXPECT(::stat(path.c_str(), &about) == 0 && about.st_blocks * 512 < about.st_size);
+  Segment store = Segment::attach(path, kSmall);
+  EXPECT(::stat(path.c_str(), &about) == 0 && about.st_blocks * 512 >= about.st_size);
+  EXPECT(!store.must_recover() && content(path).size() == whole.size());
+}
+
 // A store whose file has lost its name works on, also in children.
 void test_unlinked_store_works_on() {
   const TempFolder folder;
@@ -289,6 +305,7 @@ int main() {
   predawn::test_of_two_creators_one_wins();
   predawn::test_anonymous_store_is_shared_with_children(predawn::kSmall);
   predawn::test_anonymous_store_is_shared_with_children(predawn::kHuge);
+  predawn::test_holes_are_filled_at_attaching();
   predawn::test_unlinked_store_works_on();
   predawn::test_threads_close_and_ask_at_once();
   return predawn::testing::failures == 0 ? 0 : 1;
