@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predawn.csrc._core import EmbeddingCache
 from predawn.server.stabilise import average, compress
 
 NAN = float("nan")
@@ -69,6 +70,39 @@ def test_fp16_rounds_to_the_nearest_half_and_stays_finite(numbers: list[float]) 
 
 def test_an_absent_part_stays_absent_when_rounded() -> None:
     assert np.isnan(compress(np.array([[NAN]], dtype=np.float32), "fp16")).all()
+
+
+@given(
+    st.sampled_from(["fp16", "bf16", "int8"]),
+    st.integers(1, 3),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=12, max_size=12),
+    st.booleans(),
+)
+def test_the_store_gives_back_exactly_what_was_rounded(
+    dtype: str, parts: int, numbers: list[float], absent: bool
+) -> None:
+    dim = 12 // parts
+    rows = np.array([numbers], dtype=np.float32)[:, : parts * dim]
+    if absent and parts > 1:
+        rows[:, -dim:] = NAN
+    once = compress(rows, dtype, dim)
+    store = EmbeddingCache.create(
+        capacity=14, dim=dim, parts=parts, dtype=dtype, seed=bytes(32), huge_pages=False
+    )
+    keys = np.ones((1, 2), dtype=np.uint64)
+    store.put_many(keys, once, 0, 0, 0)
+    out = np.empty_like(once)
+    store.get_many(keys, 0, 0, out, np.empty(1, dtype=np.int64))
+    assert np.array_equal(out, once, equal_nan=True)
+    assert np.isnan(once).any() == (absent and parts > 1)
+
+
+def test_int8_keeps_255_steps_of_each_part() -> None:
+    rows = np.array([[1.27, -0.634, 0.001, 12.7, 0.0, -12.64]], dtype=np.float32)
+    rounded = compress(rows, "int8", 3)
+    steps = np.array([[0.01, 0.01, 0.01, 0.1, 0.1, 0.1]], dtype=np.float32)
+    assert (np.abs(rounded - rows) <= steps * 0.5001).all()
+    assert rounded[0, 4] == 0
 
 
 def test_fp32_is_left_alone() -> None:

@@ -1,6 +1,8 @@
 """The server as wired: what a configuration gives, and what it refuses to start with."""
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -189,3 +191,44 @@ def test_a_ranker_that_does_not_fit_is_refused(
         load_models(config(models=two, rankers={"ctr": given}))
     assert raised.value.field == field
     assert reason in raised.value.reason
+
+
+def test_a_restart_with_a_store_directory_serves_at_once_what_was_computed(tmp_path: Path) -> None:
+    kept = config(store={"path": str(tmp_path)})
+
+    async def first() -> None:
+        async with running(kept) as services:
+            await rank(services)
+            await refreshed(services)
+
+    async def second() -> None:
+        async with running(kept) as services:
+            reply = await rank(services)
+            assert reply.users["sum"].source is Source.DIRECT
+            assert services.metrics.snapshot()["store"]["sum"]["entries"] == 1
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+@pytest.mark.parametrize("huge_pages", [False, True])
+def test_huge_pages_decide_whether_the_memory_of_a_table_is_taken_at_once(
+    huge_pages: bool,
+) -> None:
+    async def main() -> None:
+        store = {"capacity": 100_000, "huge_pages": huge_pages}
+        async with running(config(store=store)) as services:
+            resident = resident_bytes()
+            await rank(services)
+            await refreshed(services)
+            await services.cache.flushed()
+            table = services.metrics.snapshot()["store"]["sum"]
+            assert table["entries"] == 1
+            assert (resident_bytes() - resident >= table["bytes"] / 2) is huge_pages
+
+    asyncio.run(main())
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
