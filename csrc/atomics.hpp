@@ -8,7 +8,9 @@
 //   `load_words`, `store_words` move row bytes (whole 8-byte words) between shared and own memory.
 // Design: protocol code is templates over such a policy. Rows are moved by plain vector moves where
 //   ISO C++ would ask for relaxed atomic words: those cost 4 times as much and cannot be
-//   vectorised. What was read is thrown away unless the sequence number validates it. The TSan
+//   vectorised. The move is libc's memcpy, as fast as own 64-byte moves; 16-byte ones take twice as
+//   long, and a conversion that follows waits for them (a wide load is not served from narrower
+//   stores). What was read is thrown away unless the sequence number validates it. The TSan
 //   policy moves atomic words and replaces fences, which TSan cannot follow, by read-modify-writes.
 //   The model policy (tests/csrc/model_atomics.hpp) makes every access a scheduling point.
 // Memory: that of the words. Cost: of a plain access on x86; one `dmb` per fence on ARM.

@@ -6,7 +6,7 @@
 // Functions: as convert_portable.hpp says.
 // Design: each function names its instruction set, so that the rest of the build stays general.
 //   vcvtneps2bf16 is not used: it takes subnormal values for zero.
-// Memory: none. Cost: about 0.05 ns a value; no atomics.
+// Memory: none. Cost: 0.02 to 0.04 ns a value read, 0.03 to 0.2 written; no atomics.
 #pragma once
 
 #if defined(__x86_64__)
