@@ -20,7 +20,7 @@ from triton import knobs
 from predawn.bench.gpu_cases import BagShape, Case, CrossShape, bag_case, cross_case
 from predawn.bench.gpu_numerics import judge_case
 from predawn.bench.gpu_timer import Ceilings, CudaTimer, Timer, measure_ceilings
-from predawn.bench.harness import Row, Stamp
+from predawn.bench.harness import Row, Stamp, times_better
 
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 
@@ -71,7 +71,7 @@ def rows_of(case: Case, rig: Rig, ceilings: Ceilings, mark: Stamp) -> list[Row]:
     peers = dict(case.peers) | {f"{n} compiled": rig.compiled(p) for n, p in case.peers.items()}
     rows = [mark.row(case.name, "time_p99", own.p99_us, "us", n=own.n)]
     for name, call in peers.items():
-        ratio = own.median_us / rig.timer.time(call).median_us
+        ratio = times_better(own.median_us, rig.timer.time(call).median_us)
         rows.append(
             mark.row(
                 case.name, "time", own.median_us, "us", limit=limit, peer=name, ratio=ratio, n=own.n

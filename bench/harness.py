@@ -7,9 +7,10 @@ order, so that a disturbance of the machine hits all of them; a value is the med
 import gc
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from itertools import repeat
 from typing import Literal
 
@@ -30,7 +31,8 @@ class Row:
     """One figure; the JSON contract of every suite.
 
     limit: what the machine can do; share_of_limit in 0..1 for either direction of `better`.
-    peer, ratio: value / the peer's value in the same run (null where the peer is absent).
+    peer, ratio: how many times better than the peer in the same run: above 1 we are, whatever
+    `better` is (null where the peer is absent).
     n: calls or requests behind the value.
     """
 
@@ -70,8 +72,8 @@ class Subject:
 class Case:
     """Our way, its peers, and the limit that no way can pass.
 
-    same: names of peers whose result must equal ours, else BenchError. absent: peers that are not
-    installed. work_bytes: payload bytes of a unit of work; adds a bandwidth row.
+    same: names of peers whose result must equal ours, else BenchError. absent: name -> why it
+    cannot be shown here. work_bytes: payload bytes of a unit of work; adds a bandwidth row.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Case:
     peers: tuple[Subject, ...] = ()
     limit: Subject | None = None
     same: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict[str, str])
     work_bytes: int = 0
     per: str = "call"
 
@@ -88,12 +90,26 @@ class Case:
         return (self.own, *self.peers, *([self.limit] if self.limit else []))
 
 
+def _unheard(share: float) -> None:
+    del share
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: `rounds` slices of about `slice_ms` for every subject."""
+    """How long to measure: `rounds` slices of about `slice_ms` for every subject.
+
+    only: a part of the names of the cases to run, "*" for anything; empty: all. progress: is told
+    which share (0..1) of a suite is done.
+    """
 
     rounds: int
     slice_ms: float
+    only: str = ""
+    progress: Callable[[float], None] = _unheard
+
+    def wants(self, case: str) -> bool:
+        """Whether `case` is to run; upper and lower case are alike."""
+        return fnmatchcase(case.lower(), f"*{self.only.lower()}*")
 
 
 FULL = Effort(rounds=15, slice_ms=10.0)
@@ -152,6 +168,11 @@ def _share(value: float, limit: float | None, better: Better) -> float | None:
     return limit / value if better == "lower" else value / limit
 
 
+def times_better(value: float, peer: float, better: Better = "lower") -> float:
+    """The `ratio` of a row: above 1 `value` is better than the peer's."""
+    return peer / value if better == "lower" else value / peer
+
+
 def spread(rounds: Sequence[float]) -> float:
     """How much the rounds of a figure differ: distance of the quartiles over the median."""
     low, middle, high = np.quantile(rounds, (0.25, 0.5, 0.75))
@@ -164,7 +185,8 @@ def quiet_row(mark: Stamp, quiet: machine.Quiet) -> Row:
 
 
 def measure(mark: Stamp, cases: Sequence[Case], effort: Effort) -> list[Row]:
-    """Times all subjects of all cases, interleaved, and returns their rows."""
+    """Times all subjects of all cases that are wanted, interleaved, and returns their rows."""
+    cases = [case for case in cases if effort.wants(case.name)]
     for case in cases:
         _check_same(case)
     timings = _interleaved([s for case in cases for s in case.subjects()], effort)
@@ -190,7 +212,7 @@ def _interleaved(subjects: Sequence[Subject], effort: Effort) -> dict[int, Timin
     timings = {id(s): Timing() for s in subjects}
     with _no_gc():
         for turn in range(effort.rounds):
-            start = turn % len(subjects)
+            start = turn % max(1, len(subjects))
             for subject in (*subjects[start:], *subjects[:start]):
                 count = calls[id(subject)]
                 took = _time_ns(subject.call, count)
@@ -236,15 +258,14 @@ def _rows(mark: Stamp, case: Case, timings: dict[int, Timing]) -> Iterator[Row]:
     if not case.peers:
         yield mark.row(case.name, "time", value, unit, limit=limit, n=own.calls)
     for peer in case.peers:
-        ratio = value / timings[id(peer)].median_ns
+        ratio = times_better(value, timings[id(peer)].median_ns)
         name = peer.name
         yield mark.row(
             case.name, "time", value, unit, limit=limit, peer=name, ratio=ratio, n=own.calls
         )
-    for name in case.absent:
-        yield mark.row(
-            case.name, "time", value, unit, limit=limit, peer=f"{name} (not installed)", n=own.calls
-        )
+    for name, why in case.absent.items():
+        label = f"{name} (absent: {why})"
+        yield mark.row(case.name, "time", value, unit, limit=limit, peer=label, n=own.calls)
     yield mark.row(case.name, "time_spread", spread(own.rounds_ns), "share", n=own.calls)
     if case.work_bytes:
         bandwidth = case.work_bytes / value

@@ -1,7 +1,8 @@
 """What the machine can do: the figures that every other suite is held against.
 
-memcpy, independent random cache lines, random rows (`numpy.take` with the positions known), a
-system call, loopback TCP within a thread and between two processes, and calls into C.
+memcpy, independent random cache lines and rows with and without huge pages, the physical limit of
+a lookup in the store by number of entries, a system call, loopback TCP within a thread and between
+two processes, and calls into C.
 """
 
 import os
@@ -12,9 +13,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
-
+from predawn.bench import compiled, limits_memory
 from predawn.bench.harness import Case, Effort, Row, Stamp, Subject, measure
+from predawn.bench.limits_memory import ROW_BYTES, Sizes
 from predawn.csrc import _core
 
 _ECHO = """
@@ -31,12 +32,40 @@ while True:
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
     """All limits as rows; with `smoke` on tables that fit the cache (figures mean nothing)."""
-    table_mib = 4 if smoke else 512
+    sizes = limits_memory.SMOKE if smoke else limits_memory.FULL
+    parts = list(_parts(mark, sizes, effort))
+    rows: list[Row] = []
+    for done, part in enumerate(parts):
+        effort.progress(done / len(parts))
+        rows += part()
+    return rows
+
+
+def _parts(mark: Stamp, sizes: Sizes, effort: Effort) -> Iterator[Callable[[], list[Row]]]:
+    """One table in memory at a time."""
+    yield lambda: _calls(mark, sizes, effort)
+    try:
+        compiled.library("limits")
+    except compiled.Missing as reason:
+        absent = {"native loops": str(reason)}
+        case = Case("native loops", Subject("len", ().__len__), absent=absent)
+        yield lambda: measure(mark, [case], effort)
+        return
+    for row_bytes in (64, *ROW_BYTES):
+        for huge in (True, False):
+            yield partial(_random_rows, mark, sizes, effort, row_bytes, huge)
+    for row_bytes in (128, 256):
+        for entries in sizes.entries:
+            yield partial(_lookups, mark, effort, row_bytes, entries)
+
+
+def _calls(mark: Stamp, sizes: Sizes, effort: Effort) -> list[Row]:
     with _loopback_thread() as same_thread, _loopback_process() as two_processes:
         cases = [
-            *_memory(table_mib),
+            limits_memory.memcpy(sizes),
+            limits_memory.numpy_rows(sizes),
             Case("python call into C", Subject("len", ().__len__)),
-            Case("pybind11 call", Subject("record", partial(_core.Histogram().record, 1))),
+            Case("pybind11 call", Subject("nothing", _core.nothing)),
             Case("system call", Subject("getppid", os.getppid)),
             Case("loopback, one thread", Subject("tcp", same_thread), per="round trip"),
             Case("loopback, two processes", Subject("tcp", two_processes), per="round trip"),
@@ -44,54 +73,30 @@ def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
         return measure(mark, cases, effort)
 
 
-def _memory(table_mib: int) -> Iterator[Case]:
-    rng = np.random.default_rng(1)
-    size = table_mib * 2**20
-    source = np.ones(size // 4, np.float32)
-    block = min(size, 64 * 2**20) // 4
-    target = np.empty(block, np.float32)
-    yield Case(
-        "memcpy",
-        Subject("copyto", lambda: np.copyto(target, source[:block]), work=block * 4 // 2**20),
-        work_bytes=2**20,
-        per="MiB",
-    )
-    words = source.view(np.uint64)
-    yield Case(
-        "random cache line",
-        _taker(words, _batches(rng, words.size // 8, 1024) * 8),
-        work_bytes=64,
-        per="line",
-    )
-    for row_bytes in (128, 256, 512):
-        rows = source.reshape(-1, row_bytes // 4)
-        yield Case(
-            f"random row of {row_bytes} B",
-            _taker(rows, _batches(rng, len(rows), 1024)),
-            work_bytes=row_bytes,
-            per="row",
-        )
+def _random_rows(
+    mark: Stamp, sizes: Sizes, effort: Effort, row_bytes: int, huge: bool
+) -> list[Row]:
+    what = "random cache line" if row_bytes == 64 else f"random row of {row_bytes} B"
+    name = f"{what}, {'huge' if huge else 'small'} pages"
+    if not effort.wants(name):
+        return []
+    with limits_memory.random_rows(sizes.table_bytes, row_bytes, huge=huge) as rows:
+        case = Case(name, rows.subject("native"), work_bytes=row_bytes, per="row")
+        return measure(mark, [case], effort)
 
 
-def _batches(rng: np.random.Generator, size: int, batch: int) -> np.ndarray:
-    """[k, batch] positions in 0..size: enough batches that no cache holds what they touch."""
-    return rng.integers(0, size, (max(1, min(1000, size // batch)), batch))
+def _lookups(mark: Stamp, effort: Effort, row_bytes: int, entries: int) -> list[Row]:
+    name = lookup_name(row_bytes, entries)
+    if not effort.wants(name):
+        return []
+    with limits_memory.lookups(entries, row_bytes) as found:
+        case = Case(name, found.subject("native"), work_bytes=row_bytes, per="key")
+        return measure(mark, [case], effort)
 
 
-def _taker(table: np.ndarray, batches: np.ndarray) -> Subject:
-    """Gathers the next batch of positions from `table` at every call."""
-    out = np.empty((batches.shape[1], *table.shape[1:]), table.dtype)
-    turn = iter(_forever(batches))
-
-    def take() -> object:
-        return np.take(table, next(turn), axis=0, out=out, mode="clip")
-
-    return Subject("numpy.take", take, work=batches.shape[1])
-
-
-def _forever(batches: np.ndarray) -> Iterator[np.ndarray]:
-    while True:
-        yield from batches
+def lookup_name(row_bytes: int, entries: int) -> str:
+    """The case that bounds a read of a store of that many rows."""
+    return f"store lookup, row of {row_bytes} B, {entries:,} entries"
 
 
 @contextmanager

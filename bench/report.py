@@ -53,7 +53,7 @@ def _table(suite: str, rows: Sequence[Row], note: str) -> Table:
     for name in ("value", "spread", "limit", "of limit"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("peer", no_wrap=True)
-    table.add_column("value / peer's", justify="right")
+    table.add_column("times better", justify="right")
     spreads = {(row.case, row.metric): row.value for row in rows if _is_spread(row)}
     last = ("", "")
     for row in rows:

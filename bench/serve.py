@@ -183,7 +183,7 @@ def _against(
             unit,
             limit=limit,
             peer=peer,
-            ratio=value / _median(rounds[peer]),
+            ratio=harness.times_better(value, _median(rounds[peer])),
             n=n,
         )
         for peer in peers

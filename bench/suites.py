@@ -1,6 +1,7 @@
 """All suites by name, and the way to run one: `run_suite("store", smoke=True)`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from predawn.bench import codec, faults, harness, limits, machine, serve, store
@@ -24,17 +25,27 @@ SUITES: dict[str, Suite] = {
 
 
 def run_suite(
-    name: str, *, smoke: bool = False, note: Callable[[str], None] | None = None
+    name: str,
+    *,
+    smoke: bool = False,
+    only: str = "",
+    note: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Row]:
     """Rows of the suite `name`, with a row on the machine's noise; UnknownName for others.
 
-    `note` is told, in a sentence, how quiet the machine was before and after.
+    only: as in Effort. note: is told, in a sentence, how quiet the machine was before and after.
+    progress: is told which share of the suite is done, where the suite says so, and 1.0 at the end.
     """
     if name not in SUITES:
         raise UnknownName("suite", name, SUITES)
     mark = harness.stamp(name)
     before = machine.quiet(5 if smoke else 50)
-    rows = SUITES[name](mark, smoke=smoke, effort=harness.SMOKE if smoke else harness.FULL)
+    effort = replace(harness.SMOKE if smoke else harness.FULL, only=only)
+    effort = effort if progress is None else replace(effort, progress=progress)
+    found = SUITES[name](mark, smoke=smoke, effort=effort)
+    rows = [row for row in found if effort.wants(row.case)]
+    effort.progress(1.0)
     after = machine.quiet(5 if smoke else 50)
     worst = max(before, after, key=lambda quiet: quiet.stall_share)
     if note is not None:

@@ -1,6 +1,7 @@
 """`predawn bench` and `predawn profile`: how fast it is, and where the time goes."""
 
 import contextlib
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from predawn.server.cli.options import Json, Seed
-from predawn.server.cli.output import Output
+from predawn.server.cli.output import Output, progress
 from predawn.server.errors import PredawnError
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def bench(
         bool,
         typer.Option("--smoke", help="Tiny sizes: shows that everything runs; no figure counts."),
     ] = False,
+    case: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help='Cases whose name has this in it, "*" for anything. Example: --case "get 1,000"',
+            show_default=False,
+        ),
+    ] = "",
     list_: Annotated[
         bool, typer.Option("--list", help="Prints the names of the suites, and runs none.")
     ] = False,
@@ -39,7 +48,8 @@ def bench(
 ) -> None:
     """Measures parts of the server against their limits and their peers, interleaved.
 
-    JSON: one object per figure and line.
+    A ratio is how many times better than the peer: above 1 predawn is faster. JSON: one object per
+    figure and line.
 
     Example: predawn bench store --json store.jsonl
     """
@@ -53,8 +63,10 @@ def bench(
     rows: list[dict[str, object]] = []
     for name in suites or list(SUITES):
         notes: list[str] = []
-        with output.console.status(f"bench {name}"), failures():
-            found = run_suite(name, smoke=smoke, note=notes.append)
+        with progress() as step, failures():
+            told = functools.partial(step, f"bench {name}")
+            told(0.0)
+            found = run_suite(name, smoke=smoke, only=case, note=notes.append, progress=told)
         report.show(found, output.console, "; ".join(notes))
         rows += [row.as_json() for row in found]
     output.lines(rows)

@@ -39,16 +39,28 @@ def _spin(turns: int) -> Subject:
     return Subject(f"{turns} turns", lambda: sum(range(turns)))
 
 
-def test_ratio_is_ours_over_the_peers() -> None:
+def test_ratio_says_how_many_times_better_we_are_than_the_peer() -> None:
     rows = _rows(Case("c", _spin(10), peers=(_spin(5000),), limit=_spin(1)))
     row = rows["time", "5000 turns"]
-    assert row.ratio is not None and row.ratio < 0.5
+    assert row.ratio is not None and row.ratio > 2
     assert row.limit is not None and row.share_of_limit == pytest.approx(row.limit / row.value)
     assert row.n >= 3 and rows["time_spread", None].value >= 0
 
 
+def test_times_better_is_above_one_for_the_better_in_both_directions() -> None:
+    assert harness.times_better(2.0, 3.0) == harness.times_better(3.0, 2.0, "higher") == 1.5
+
+
+def test_only_the_cases_asked_for_are_timed() -> None:
+    cases = [Case(name, _spin(10)) for name in ("get 1", "get 10", "put 1")]
+    rows = measure(MARK, cases, Effort(rounds=1, slice_ms=0.05, only="GET *"))
+    assert {row.case for row in rows} == {"get 1", "get 10"}
+
+
 def test_absent_peers_are_named_without_a_ratio() -> None:
-    row = _rows(Case("c", _spin(10), absent=("redis",)))["time", "redis (not installed)"]
+    row = _rows(Case("c", _spin(10), absent={"redis": "no server"}))[
+        "time", "redis (absent: no server)"
+    ]
     assert row.ratio is None
 
 

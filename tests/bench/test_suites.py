@@ -20,6 +20,12 @@ def test_rows_of_a_suite_are_finite_and_stamped() -> None:
     assert len(notes) == 1
 
 
+def test_a_suite_runs_the_cases_asked_for_and_says_when_it_is_done() -> None:
+    shares: list[float] = []
+    rows = suites.run_suite("limits", smoke=True, only="system call", progress=shares.append)
+    assert {row.case for row in rows} == {"system call", "machine"} and shares[-1] == 1.0
+
+
 def test_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'codec'"):
         suites.run_suite("codecs")

@@ -21,11 +21,19 @@ Calls = list[tuple[Any, ...]]
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Suites that were run, with `smoke`; each gives one row."""
+    """Suites that were run, with `smoke` and `only`; each gives one row."""
     calls: Calls = []
 
-    def run_suite(name: str, *, smoke: bool, note: Callable[[str], None]) -> list[Row]:
-        calls.append((name, smoke))
+    def run_suite(
+        name: str,
+        *,
+        smoke: bool,
+        only: str,
+        note: Callable[[str], None],
+        progress: Callable[[float], None],
+    ) -> list[Row]:
+        calls.append((name, smoke, only))
+        progress(1.0)
         note("quiet machine")
         return [stamp(name).row("case", "time", 1.5, "ns")]
 
@@ -36,7 +44,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Calls:
 def test_bench_runs_the_suites_named_in_order(runs: Calls) -> None:
     result = CliRunner().invoke(build(), ["bench", "store", "codec", "--smoke", "--json", "-"])
     assert result.exit_code == 0, result.stderr
-    assert runs == [("store", True), ("codec", True)]
+    assert runs == [("store", True, ""), ("codec", True, "")]
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["suite"] for row in rows] == ["store", "codec"] and rows[0]["value"] == 1.5
     assert "quiet machine" in result.stderr
@@ -44,7 +52,12 @@ def test_bench_runs_the_suites_named_in_order(runs: Calls) -> None:
 
 def test_bench_without_a_name_runs_them_all_for_real(runs: Calls) -> None:
     assert CliRunner().invoke(build(), ["bench"]).exit_code == 0
-    assert runs == [(name, False) for name in suites.SUITES]
+    assert runs == [(name, False, "") for name in suites.SUITES]
+
+
+def test_bench_runs_the_cases_asked_for(runs: Calls) -> None:
+    assert CliRunner().invoke(build(), ["bench", "store", "--case", "get *"]).exit_code == 0
+    assert runs == [("store", False, "get *")]
 
 
 def test_bench_lists_and_runs_nothing(runs: Calls) -> None:
