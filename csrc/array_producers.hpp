@@ -1,14 +1,12 @@
-// Memory of tensors and buffers that are not numpy's, found without a copy and without their
-// library.
+// Memory of tensors and buffers that are not numpy's, found without a copy or their library.
 //
-// What: `borrow(object, access, argument)`: a `Borrowed`, what a torch CPU tensor (also pinned),
-// any
-//   other DLPack producer, or any object with the buffer protocol says of its memory.
+// What: `borrow(object, access, argument)`: a `Borrowed`, what a torch CPU tensor (also a pinned
+//   one), any other DLPack producer, or an object with the buffer protocol says of its memory.
 // When not: numpy arrays (arrays.hpp reads them directly).
-// Functions: with the GIL held. A ValueError names the argument for memory that is not the CPU's,
-//   that may not be written or that a write would not reach, and for tensors that require a
-//   gradient; a TypeError for what is no array.
-// Design: by the cheapest way the type offers: DLPack's table of C functions (torch from 2.10 on),
+// Functions: with the GIL held, within a function bound by pybind11. A ValueError names the
+//   argument for memory that is not the CPU's, that may not be written or that a write would not
+//   reach, and for tensors that require a gradient; a TypeError for what is no array.
+// Design: by the cheapest way the type offers: DLPack's table of C functions (as torch has it),
 //   the buffer protocol, then `__dlpack__`. What the memory needs besides the object (a memoryview,
 //   a capsule) lives until the bound function that asked returns.
 // Memory: that memoryview or capsule. Cost: a torch tensor 0.1 us, 0.15 us to be written; a buffer
