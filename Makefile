@@ -10,7 +10,7 @@ BUILT := .venv/.built
 NATIVE := $(wildcard csrc/*.cpp csrc/*.hpp csrc/*.pyx csrc/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: run test lint build bench fmt clean help
+.PHONY: run test lint build verify bench fmt clean help
 
 run: $(BUILT)  ## start predawn on loopback under live traffic; Ctrl-C ends it
 	@trap : INT; $(BIN)/predawn demo; code=$$?; [ $$code -eq 130 ] || exit $$code
@@ -22,6 +22,9 @@ lint: $(BUILT)  ## what `make test` runs before the tests
 	@.ci/check.sh style types
 
 build: $(BUILT)  ## .venv and the two extensions, if anything they are made of changed
+
+verify: $(INSTALLED)  ## model-check the store's protocol (minutes; FULL=1: more of it)
+	@$(BIN)/python tests/spin_models.py $(if $(FULL),--full)
 
 bench: $(BUILT)  ## every benchmark suite, as a table
 	@$(BIN)/predawn bench

@@ -53,6 +53,7 @@ SKIP_REASONS = (
     "needs Triton",
     "needs a sanitizer runtime",
     "needs the shared data",
+    "needs spin",
 )
 
 _MARKS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
