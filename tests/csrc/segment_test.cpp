@@ -104,6 +104,7 @@ void test_killed_creator_leaves_a_store_to_recover() {
   Segment second = Segment::attach(path, kSmall);
   EXPECT(second.must_recover());
   EXPECT(contains(thrown<StoreError>([&] { (void)Segment::attach(path, kSmall); }), path));
+  EXPECT(second.preamble().attachments[second.attachment()].used == 1);  // still the second's
   second.recovered();
   EXPECT(!Segment::attach(path, kSmall).must_recover());
 }
