@@ -1,68 +1,69 @@
-// A set's line against a vector of ways in order of use, and against a loop over fingerprints.
+// A set's line: the vector look over its tags against a loop, and where its slots lie.
 #include "set_line.hpp"
 
-#include <algorithm>
 #include <array>
 #include <random>
-#include <vector>
 
 #include "expect.hpp"
 
 namespace predawn {
 namespace {
 
-void test_order_is_exactly_that_of_use() {
-  SetLine line;
-  std::vector<unsigned> twin(kWays);
-  for (unsigned way = 0; way < kWays; ++way) twin[way] = way;
-  std::mt19937 random(1);
-  for (int step = 0; step < 100'000; ++step) {
-    const unsigned way = random() % kWays;
-    line.mark_used(way);
-    twin.erase(std::find(twin.begin(), twin.end(), way));
-    twin.insert(twin.begin(), way);
-    for (unsigned rank = 0; rank < kWays; ++rank) EXPECT(line.order().way_at(rank) == twin[rank]);
+using Line = SetLine<StdAtomics>;
+
+std::uint32_t looped_matches(const Tags& tags, std::uint32_t fingerprint) {
+  std::uint32_t mask = 0;
+  for (unsigned way = 0; way < kWays; ++way) {
+    if (tags[way].valid() && tags[way].fingerprint() == fingerprint) mask |= 1u << way;
   }
+  return mask;
 }
 
-void test_untouched_memory_is_an_empty_set() {
-  alignas(64) std::byte zeros[sizeof(SetLine)] = {};
-  SetLine* line = reinterpret_cast<SetLine*>(zeros);
-  EXPECT(line->matches(0) == 0xffff);
-  EXPECT(line->order().is_permutation());
-  EXPECT(line->lock().try_lock());
-}
-
-void test_matches_are_exact_for_values_that_borrow_and_carry() {
-  constexpr std::array<std::uint16_t, 8> kValues = {0,      1,      2,      0x7fff,
-                                                    0x8000, 0x8001, 0xfffe, 0xffff};
-  SetLine line;
+void test_matches_are_those_of_a_loop() {
+  constexpr std::array<std::uint32_t, 6> kValues = {0, 1, 0x7ff, 0x800, 0xffe, 0xfff};
+  Line line{};
   std::mt19937 random(2);
   for (int step = 0; step < 20'000; ++step) {
-    line.set_fingerprint(random() % kWays, kValues[random() % kValues.size()]);
-    for (const std::uint16_t value : kValues) {
-      std::uint32_t expected = 0;
-      for (unsigned way = 0; way < kWays; ++way) {
-        if (line.fingerprint(way) == value) expected |= 1u << way;
-      }
-      EXPECT(line.matches(value) == expected);
+    line.word.store(std::uint64_t{random()} << 32 | random());
+    Tag tag(random() % kSlots, random(), kValues[random() % kValues.size()], random() % 16,
+            static_cast<std::uint32_t>(random()));
+    if (random() % 4 == 0) tag = tag.without(Tag::kValid);
+    line.tags[random() % kWays].store(tag.word());
+    const Tags tags = load_tags(line);
+    for (const std::uint32_t value : kValues) {
+      EXPECT(match_hint(line, value) == looped_matches(tags, value));
     }
   }
 }
 
-void test_a_repeated_way_is_not_a_permutation() {
-  EXPECT(WayOrder(WayOrder::kIdentity).is_permutation());
-  EXPECT(!WayOrder(WayOrder::kIdentity ^ 1).is_permutation());
-  EXPECT(!WayOrder(0).is_permutation());
+void test_tags_are_loaded_in_the_order_of_ways() {
+  Line line{};
+  for (unsigned way = 0; way < kWays; ++way) line.tags[way].store(way + 1);
+  const Tags tags = load_tags(line);
+  for (unsigned way = 0; way < kWays; ++way) EXPECT(tags[way].word() == way + 1);
+}
+
+void test_untouched_memory_is_an_empty_set() {
+  Line line{};
+  EXPECT(match_hint(line, 0) == 0);
+  for (const Tag tag : load_tags(line)) EXPECT(!tag.valid());
+}
+
+void test_slots_lie_one_after_the_other() {
+  Line line{};
+  alignas(kLineBytes) std::byte slots[kSlots * 128] = {};
+  const SetRef<StdAtomics> set{&line, slots, 128};
+  EXPECT(reinterpret_cast<std::byte*>(set.slot(0)) == slots);
+  EXPECT(reinterpret_cast<std::byte*>(set.slot(15)) == slots + 15 * 128);
 }
 
 }  // namespace
 }  // namespace predawn
 
 int main() {
-  predawn::test_order_is_exactly_that_of_use();
+  predawn::test_matches_are_those_of_a_loop();
+  predawn::test_tags_are_loaded_in_the_order_of_ways();
   predawn::test_untouched_memory_is_an_empty_set();
-  predawn::test_matches_are_exact_for_values_that_borrow_and_carry();
-  predawn::test_a_repeated_way_is_not_a_permutation();
+  predawn::test_slots_lie_one_after_the_other();
   return predawn::testing::failures == 0 ? 0 : 1;
 }

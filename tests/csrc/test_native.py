@@ -19,7 +19,7 @@ SOURCES = sorted(path.name for path in HERE.glob("*_test.cpp"))
 CONCURRENT = [
     "cache_stress_test.cpp",
     "counters_test.cpp",
-    "spin_lock_test.cpp",
+    "set_stress_test.cpp",
     "worker_pool_test.cpp",
 ]
 UNSANITIZED = ["explorer_test.cpp"]
