@@ -102,9 +102,7 @@ def check(run: Run, work: Path, limit_s: float = LIMIT_S) -> Outcome:
     _call(["spin", "-a", *given, str(MODELS / f"{run.model}.pml")], folder)
     compiler = [os.environ.get("CC", "cc"), "-O1" if run.caught else "-O2", "-w"]
     options = ["-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MB}"]
-    _call(
-        [compiler, optimised, "-w", "-DSAFETY", "-DCOLLAPSE", memory, "-o", "pan", "pan.c"], folder
-    )
+    _call([*compiler, *options, "-o", "pan", "pan.c"], folder)
     begin = time.perf_counter()
     report = _pan(folder, limit_s)
     return judged(run, report, time.perf_counter() - begin)
