@@ -81,6 +81,7 @@ _FILLS = (
     (2.0, 0.60, 1_000, 10_000),
 )
 _QUOTAS = (1, 2, 3, 5, 8)
+_MATTERS = 2.0  # points between two rules
 
 
 class Simulator:
@@ -178,13 +179,16 @@ def _in_turns(
 
 
 def _delays(plan: Plan, simulator: Simulator, options: Options) -> Iterator[int]:
-    """Accesses from each change of traffic to the rule that is better at the phase's end."""
+    """Accesses from each change of traffic to the rule that proves better, where that matters."""
     found = simulator.run(["predawn", "clock", "sieve"], options)
     per_phase = plan.phase // plan.window
     for start in range(per_phase, len(found["predawn"]), per_phase):
         end = start + per_phase
         late = slice(start + per_phase // 2, end)
-        better = max(("clock", "sieve"), key=lambda rule: _mean_ratio(found[rule][late]))
+        ratios = {rule: _mean_ratio(found[rule][late]) for rule in ("clock", "sieve")}
+        better = max(ratios, key=ratios.__getitem__)
+        if ratios[better] - min(ratios.values()) < _MATTERS:
+            continue
         follows = [window.rule == better for window in found["predawn"][start:end]]
         last_wrong = max((i for i, right in enumerate(follows) if not right), default=-1)
         yield (last_wrong + 1) * plan.window

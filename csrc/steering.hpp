@@ -1,18 +1,20 @@
 // What the eviction policy learns while a table is used, shared by all its users.
 //
 // What: `Steering`: which rule most sets follow, and how many ways speculative entries may hold;
-//   `Leaders`: the few sets that try the alternatives; `MissTally`: what a batch of reads learns.
+//   `Leaders`: the sets that try the alternatives; `MissTally`: what a batch of reads learns.
 // When not: what a set does with rule and quota (policy.hpp).
 // Functions: `Leaders::group_of` says what a set tries. A reader counts every absent key in a
 //   `MissTally` under its set's group and hands the tally to `Steering::record` once per batch.
 //   `Steering::decision_for` says what a set of a group follows.
-// Design: set dueling. Of every 64 sets one always follows CLOCK and one SIEVE; four keep the quota
-//   and four one way more. Sets are chosen by a hash of the key, so equally many sets of each group
-//   see the same traffic, and whose readers miss less often has the better rule. A contest is a
-//   word of two counts. It is decided once one side leads by `kLead` misses and a margin, a share
-//   of all; then, and at `kWindow` misses, it starts again, so what was learnt before is forgotten.
-//   The margin keeps what is in force until something else is clearly better. A table of less than
-//   64 sets has no leaders and keeps CLOCK and a quota of 1.
+// Design: set dueling. Of every 64 sets one always follows CLOCK, one SIEVE, and 8 allow one
+//   speculative way more than the rest. Keys are spread over sets by a hash, so sets see like
+//   traffic, and where readers miss less often per set is the better choice. How unlike the traffic
+//   of sets is all the same (popular keys are few) bounds what can be told apart; so the rest, and
+//   not as few sets again, stands for the present quota. A contest is a word of two counts. It is
+//   decided once one side leads by `kLead` misses and a margin, a share of all; then, and when
+//   the window is full, it starts again: what was learnt before is forgotten. The margins keep what
+//   is in force until something else is clearly better.
+//   A table of less than 64 sets has no leaders: it keeps SIEVE and a quota of 1.
 // Memory: 24 bytes; all-zero memory is a valid start. Cost: an addition per batch that missed, and
 // a
 //   compare-exchange per decision; all relaxed: nothing else depends on what is learnt.
@@ -27,31 +29,29 @@
 
 namespace predawn {
 
-// What a set is there to try.
-enum class Group : std::uint8_t { kFollower, kClock, kSieve, kQuota, kNextQuota };
+// What a set is there to try. kOutside: it is in no contest, and follows what others find better;
+// kQuota: it follows that too, and stands for the present quota.
+enum class Group : std::uint8_t { kOutside, kClock, kSieve, kQuota, kNextQuota };
 inline constexpr std::size_t kGroups = 5;
 
 class Leaders {
  public:
   static constexpr std::uint64_t kCycle = 64;
+  static constexpr std::int64_t kNextQuotaSets = 8;  // of a cycle
+  static constexpr std::int64_t kQuotaSets = 54;
 
   explicit constexpr Leaders(std::uint64_t sets) noexcept : end_(sets / kCycle * kCycle) {}
 
-  // Only whole cycles of sets have leaders: the groups of a contest are equally large.
+  // Only whole cycles of sets are counted: the groups' sizes are in known proportion.
   [[nodiscard]] constexpr Group group_of(std::uint64_t set) const noexcept {
-    return set < end_ ? kGroupOf[set % kCycle] : Group::kFollower;
+    if (set >= end_) return Group::kOutside;
+    const std::uint64_t at = set % kCycle;
+    if (at % 8 == 6) return Group::kNextQuota;
+    if (at == 0) return Group::kClock;
+    return at == kCycle / 2 ? Group::kSieve : Group::kQuota;
   }
 
  private:
-  static constexpr std::array<Group, kCycle> kGroupOf = [] {
-    std::array<Group, kCycle> groups{};
-    groups[0] = Group::kClock;
-    groups[32] = Group::kSieve;
-    for (const std::size_t at : {8, 24, 40, 56}) groups[at] = Group::kQuota;
-    for (const std::size_t at : {16, 28, 48, 60}) groups[at] = Group::kNextQuota;
-    return groups;
-  }();
-
   std::uint64_t end_;
 };
 
@@ -71,38 +71,44 @@ struct SteeringDecision {
   unsigned quota = 1;
 };
 
-// Misses of two groups of equally many sets.
+// Misses of two groups of sets.
 class Contest {
  public:
+  // What decides: a lead of `kLead` misses and, in 1/1024 of the second group's misses, a margin.
+  struct Terms {
+    std::int64_t first_sets;  // sizes of the groups, in proportion
+    std::int64_t second_sets;
+    std::int64_t second_margin;  // for the second group to win
+    std::int64_t first_margin;
+  };
   static constexpr std::int64_t kLead = 128;
-  static constexpr std::int64_t kWindow = 1 << 17;
+  static constexpr std::int64_t kWindow = 1 << 15;  // misses of the second group
 
-  // Positive: the second group misses clearly less; negative: the first; 0: open. `margin`: what a
-  // lead must be above `kLead`, in 1/1024 of all misses.
-  int record(std::uint32_t first, std::uint32_t second, std::int64_t margin) noexcept {
+  // Positive: the second group misses clearly less per set; negative: the first; 0: open.
+  int record(std::uint32_t first, std::uint32_t second, const Terms& terms) noexcept {
     if (first == 0 && second == 0) return 0;
-    const std::uint64_t added = first | std::uint64_t{second} << 32;
+    const std::uint64_t added = second | std::uint64_t{first} << 32;
     const std::uint64_t now = misses_.fetch_add(added, std::memory_order_relaxed) + added;
-    const int better = verdict(now, margin);
-    if (better == 0 && total(now) < kWindow) return 0;
+    const int better = verdict(now, terms);
+    if (better == 0 && second_of(now) < kWindow) return 0;
     std::uint64_t expected = now;
     const bool decides = misses_.compare_exchange_strong(expected, 0, std::memory_order_relaxed);
     return decides ? better : 0;
   }
 
  private:
-  [[nodiscard]] static std::int64_t total(std::uint64_t word) noexcept {
-    return static_cast<std::int64_t>((word & 0xffffffffu) + (word >> 32));
+  [[nodiscard]] static std::int64_t second_of(std::uint64_t word) noexcept {
+    return static_cast<std::int64_t>(word & 0xffffffffu);
   }
-  [[nodiscard]] static int verdict(std::uint64_t word, std::int64_t margin) noexcept {
-    const auto lead =
-        static_cast<std::int64_t>(word & 0xffffffffu) - static_cast<std::int64_t>(word >> 32);
-    const std::int64_t needed = kLead + total(word) * margin / 1024;
-    if (lead > needed) return 1;
-    return lead < -needed ? -1 : 0;
+  [[nodiscard]] static int verdict(std::uint64_t word, const Terms& terms) noexcept {
+    const auto first = static_cast<std::int64_t>(word >> 32);
+    const std::int64_t second = second_of(word);
+    const std::int64_t lead = first * terms.second_sets / terms.first_sets - second;
+    if (lead > kLead + second * terms.second_margin / 1024) return 1;
+    return -lead > kLead + second * terms.first_margin / 1024 ? -1 : 0;
   }
 
-  std::atomic<std::uint64_t> misses_;  // of the first group 32 | of the second 32
+  std::atomic<std::uint64_t> misses_;  // of the second group 32 | of the first 32
 };
 
 struct Steering {
@@ -123,11 +129,10 @@ struct Steering {
   }
 
   void record(const MissTally& tally) noexcept {
-    const int rule_better =
-        rules.record(tally.of(Group::kClock), tally.of(Group::kSieve), kRuleMargin);
+    const int rule_better = rules.record(tally.of(Group::kClock), tally.of(Group::kSieve), kRules);
     if (rule_better != 0) clock_leads.store(rule_better < 0, std::memory_order_relaxed);
     const int quota_better =
-        quotas.record(tally.of(Group::kQuota), tally.of(Group::kNextQuota), kQuotaMargin);
+        quotas.record(tally.of(Group::kQuota), tally.of(Group::kNextQuota), kQuotas);
     if (quota_better != 0) move_quota(quota_better);
   }
 
@@ -137,8 +142,12 @@ struct Steering {
   std::atomic<std::uint32_t> quota_above_one;
 
  private:
-  static constexpr std::int64_t kRuleMargin = 5;
-  static constexpr std::int64_t kQuotaMargin = 10;
+  static constexpr Contest::Terms kRules = {
+      .first_sets = 1, .second_sets = 1, .second_margin = 10, .first_margin = 10};
+  static constexpr Contest::Terms kQuotas = {.first_sets = Leaders::kQuotaSets,
+                                             .second_sets = Leaders::kNextQuotaSets,
+                                             .second_margin = 30,
+                                             .first_margin = 10};
 
   void move_quota(int by) noexcept {
     const unsigned before = quota_now() - 1;

@@ -95,14 +95,15 @@ Options parse(int count, char** words) {
 std::unique_ptr<Cache> cache_of(const std::string& name, const Options& options,
                                 std::uint64_t keys) {
   const std::uint64_t capacity = options.capacity;
+  const std::uint64_t seed = options.shape.seed;  // also places keys
   const auto fixed = [&](Rule rule) {
-    return std::make_unique<PolicyCache>(capacity, SteeringDecision{rule, options.quota});
+    return std::make_unique<PolicyCache>(capacity, seed, SteeringDecision{rule, options.quota});
   };
-  if (name == "predawn") return std::make_unique<PolicyCache>(capacity, std::nullopt);
+  if (name == "predawn") return std::make_unique<PolicyCache>(capacity, seed, std::nullopt);
   if (name == "clock") return fixed(Rule::kClock);
   if (name == "sieve") return fixed(Rule::kSieve);
-  if (name == "set-lru") return std::make_unique<SetLru>(capacity);
-  if (name == "set-sieve") return std::make_unique<SetSieve>(capacity);
+  if (name == "set-lru") return std::make_unique<SetLru>(capacity, seed);
+  if (name == "set-sieve") return std::make_unique<SetSieve>(capacity, seed);
   if (name == "global-lru") return std::make_unique<GlobalLru>(capacity, keys);
   if (name == "global-sieve") return std::make_unique<GlobalSieve>(capacity, keys);
   refuse(name + ": unknown cache");

@@ -36,19 +36,20 @@ class Cache {
 [[nodiscard]] inline std::uint64_t sets_of(std::uint64_t capacity) {
   return (capacity + kWays - 1) / kWays;
 }
-[[nodiscard]] inline std::uint64_t set_of(std::uint32_t key, std::uint64_t sets) {
-  const std::uint64_t hash = Random::mixed(key + 0x9e3779b97f4a7c15u) >> 32;
+[[nodiscard]] inline std::uint64_t set_of(std::uint32_t key, std::uint64_t seed,
+                                          std::uint64_t sets) {
+  const std::uint64_t hash = Random::mixed(key + (seed + 1) * 0x9e3779b97f4a7c15u) >> 32;
   return hash * sets >> 32;
 }
 
 // `fixed`: what all sets follow; none: what they learn.
 class PolicyCache final : public Cache {
  public:
-  PolicyCache(std::uint64_t capacity, std::optional<SteeringDecision> fixed)
-      : leaders_(sets_of(capacity)), fixed_(fixed), sets_(sets_of(capacity)) {}
+  PolicyCache(std::uint64_t capacity, std::uint64_t seed, std::optional<SteeringDecision> fixed)
+      : leaders_(sets_of(capacity)), seed_(seed), fixed_(fixed), sets_(sets_of(capacity)) {}
 
   bool read(std::uint32_t key) override {
-    const std::uint64_t at = set_of(key, sets_.size());
+    const std::uint64_t at = set_of(key, seed_, sets_.size());
     Set& set = sets_[at];
     if (const unsigned way = set.find(key); way < kWays) {
       set.tags[way] = set.tags[way].with(Tag::kVisited | Tag::kDemanded);
@@ -60,7 +61,7 @@ class PolicyCache final : public Cache {
   }
 
   void fill(std::uint32_t key, bool speculative) override {
-    const std::uint64_t at = set_of(key, sets_.size());
+    const std::uint64_t at = set_of(key, seed_, sets_.size());
     Set& set = sets_[at];
     const std::uint32_t order = fills_++;
     if (const unsigned way = set.find(key); way < kWays) {
@@ -83,7 +84,7 @@ class PolicyCache final : public Cache {
   }
 
   [[nodiscard]] SteeringDecision follows() const override {
-    return fixed_.value_or(steering_.decision_for(Group::kFollower));
+    return fixed_.value_or(steering_.decision_for(Group::kOutside));
   }
 
  private:
@@ -112,6 +113,7 @@ class PolicyCache final : public Cache {
   };
 
   Leaders leaders_;
+  std::uint64_t seed_;
   std::optional<SteeringDecision> fixed_;
   std::vector<Set> sets_;
   Steering steering_{};
@@ -208,7 +210,7 @@ class GlobalSieve final : public ListCache {
 // Sets of `kWays` entries, the oldest (LRU: the longest unread) first.
 class SetCache : public Cache {
  public:
-  explicit SetCache(std::uint64_t capacity) : sets_(sets_of(capacity)) {}
+  SetCache(std::uint64_t capacity, std::uint64_t seed) : seed_(seed), sets_(sets_of(capacity)) {}
 
   void fill(std::uint32_t key, bool) override {
     Set& set = of(key);
@@ -236,9 +238,10 @@ class SetCache : public Cache {
   };
 
   virtual unsigned victim(Set& set) = 0;
-  [[nodiscard]] Set& of(std::uint32_t key) { return sets_[set_of(key, sets_.size())]; }
+  [[nodiscard]] Set& of(std::uint32_t key) { return sets_[set_of(key, seed_, sets_.size())]; }
 
  private:
+  std::uint64_t seed_;
   std::vector<Set> sets_;
 };
 

@@ -33,12 +33,14 @@ void test_zeroed_memory_is_a_valid_start() {
   EXPECT(steering.rule_now() == Rule::kSieve && steering.quota_now() == 1);
 }
 
-void test_groups_of_a_contest_are_equally_large() {
+void test_groups_of_a_contest_are_in_proportion() {
   for (const std::uint64_t sets : {64u, 65u, 127u, 128u, 71'000u}) {
     const std::array<std::uint64_t, kGroups> counts = sizes(sets);
     const std::uint64_t cycles = sets / Leaders::kCycle;
     EXPECT(counts[1] == cycles && counts[2] == cycles);
-    EXPECT(counts[3] == 4 * cycles && counts[4] == 4 * cycles);
+    EXPECT(counts[3] == Leaders::kQuotaSets * cycles);
+    EXPECT(counts[4] == Leaders::kNextQuotaSets * cycles);
+    EXPECT(counts[0] == sets % Leaders::kCycle);
   }
 }
 
@@ -57,7 +59,7 @@ void test_rule_with_fewer_misses_is_followed() {
   Steering steering{};
   for (int batch = 0; batch < 100; ++batch) record(steering, Group::kClock, 9, Group::kSieve, 12);
   EXPECT(steering.rule_now() == Rule::kClock);
-  EXPECT(steering.decision_for(Group::kFollower).rule == Rule::kClock);
+  EXPECT(steering.decision_for(Group::kOutside).rule == Rule::kClock);
   EXPECT(steering.decision_for(Group::kSieve).rule == Rule::kSieve);
   for (int batch = 0; batch < 100; ++batch) record(steering, Group::kClock, 12, Group::kSieve, 9);
   EXPECT(steering.rule_now() == Rule::kSieve);
@@ -76,17 +78,25 @@ void test_small_lead_changes_nothing() {
 void test_quota_climbs_while_one_way_more_pays() {
   Steering steering{};
   for (unsigned quota = 2; quota <= 20; ++quota) {
-    record(steering, Group::kQuota, 1'000, Group::kNextQuota, 500);
+    record(steering, Group::kQuota, 54'000, Group::kNextQuota, 7'000);
     EXPECT(steering.quota_now() == (quota < 8 ? quota : 8));
   }
   EXPECT(steering.decision_for(Group::kNextQuota).quota == 8);
 }
 
+void test_quota_stays_where_sets_are_alike() {
+  Steering steering{};
+  for (int batch = 0; batch < 20'000; ++batch) {
+    record(steering, Group::kQuota, 540, Group::kNextQuota, 79);
+    EXPECT(steering.quota_now() == 1);
+  }
+}
+
 void test_quota_falls_to_one_and_stays() {
   Steering steering{};
-  for (int i = 0; i < 4; ++i) record(steering, Group::kQuota, 1'000, Group::kNextQuota, 500);
+  for (int i = 0; i < 4; ++i) record(steering, Group::kQuota, 54'000, Group::kNextQuota, 7'000);
   EXPECT(steering.quota_now() == 5);
-  for (int i = 0; i < 9; ++i) record(steering, Group::kQuota, 500, Group::kNextQuota, 1'000);
+  for (int i = 0; i < 9; ++i) record(steering, Group::kQuota, 54'000, Group::kNextQuota, 9'000);
   EXPECT(steering.quota_now() == 1);
 }
 
@@ -105,7 +115,7 @@ void test_threads_may_record_at_once() {
     threads.emplace_back([&steering] {
       for (int batch = 0; batch < 500; ++batch) {
         record(steering, Group::kClock, 9, Group::kSieve, 15);
-        record(steering, Group::kQuota, 15, Group::kNextQuota, 9);
+        record(steering, Group::kQuota, 162, Group::kNextQuota, 12);
       }
     });
   }
@@ -119,12 +129,13 @@ void test_threads_may_record_at_once() {
 
 int main() {
   predawn::test_zeroed_memory_is_a_valid_start();
-  predawn::test_groups_of_a_contest_are_equally_large();
+  predawn::test_groups_of_a_contest_are_in_proportion();
   predawn::test_small_table_has_no_leaders();
   predawn::test_leaders_follow_their_own_rule_and_quota();
   predawn::test_rule_with_fewer_misses_is_followed();
   predawn::test_small_lead_changes_nothing();
   predawn::test_quota_climbs_while_one_way_more_pays();
+  predawn::test_quota_stays_where_sets_are_alike();
   predawn::test_quota_falls_to_one_and_stays();
   predawn::test_damaged_words_still_give_a_valid_decision();
   predawn::test_threads_may_record_at_once();
