@@ -101,8 +101,8 @@ struct Plan {
   std::uint32_t endings = 1;  // size of a shared key's ring
   std::uint32_t workers = 0;
   std::uint32_t reads_per_put = 16;  // batches
-  std::uint32_t put_keys = 32;       // of a batch
-  std::uint32_t read_keys = 256;
+  std::uint32_t read_keys = 256;     // of a batch
+  std::uint32_t put_keys = 32;
   std::uint32_t removes_in = 64;  // one batch of changes in so many removes instead
   std::uint32_t floors_in = 0;    // one round in so many raises the snapshot floor; 0: none
   std::uint32_t pause_us = 0;     // after each round

@@ -2,8 +2,10 @@
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/prctl.h>
 
 #include <bit>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>
@@ -41,17 +43,19 @@ std::uint32_t endings_of(std::uint32_t shared) {
 
 void create(const std::string& store, const std::string& oracle, std::uint64_t capacity,
             std::uint32_t keys, std::uint32_t shared, std::uint32_t workers,
-            std::uint32_t reads_per_put, std::uint32_t removes_in, std::uint32_t floors_in,
-            std::uint32_t pause_us, bool expires, std::uint32_t crowd, bool twins,
-            std::uint64_t seed) {
+            std::uint32_t reads_per_put, std::uint32_t read_keys, std::uint32_t removes_in,
+            std::uint32_t floors_in, std::uint32_t pause_us, bool expires, std::uint32_t crowd,
+            bool twins, std::uint64_t seed) {
   bounded("keys", keys, kKeys);
   bounded("shared", shared, std::min<std::size_t>(kShared, keys));
   bounded("workers", workers, kWorkers);
+  bounded("read_keys", read_keys, kBatchMost);
   const Plan plan{.keys = keys,
                   .shared = shared,
                   .endings = endings_of(shared),
                   .workers = workers,
                   .reads_per_put = reads_per_put,
+                  .read_keys = read_keys,
                   .removes_in = removes_in,
                   .floors_in = floors_in,
                   .pause_us = pause_us,
@@ -148,6 +152,14 @@ std::vector<std::uint64_t> beats(Supervisor& supervisor) {
   return all;
 }
 
+std::vector<bool> attached(Supervisor& supervisor) {
+  std::vector<bool> all;
+  for (std::uint32_t i = 0; i < supervisor.oracle().plan.workers; ++i) {
+    all.push_back(supervisor.oracle().workers[i].attachment.load() != 0);
+  }
+  return all;
+}
+
 std::vector<std::uint64_t> take_longest_ns(Supervisor& supervisor) {
   std::vector<std::uint64_t> all;
   for (std::uint32_t i = 0; i < supervisor.oracle().plan.workers; ++i) {
@@ -194,11 +206,12 @@ py::tuple recovered(Supervisor& supervisor) {
 void bind(py::module_& module) {
   const auto release = py::call_guard<py::gil_scoped_release>();
   module.attr("WORKERS") = kWorkers;
+  module.def("die_with_parent", [] { ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
   module.def("create", &create, py::arg("store"), py::arg("oracle"), py::kw_only(),
              py::arg("capacity"), py::arg("keys"), py::arg("shared"), py::arg("workers"),
-             py::arg("reads_per_put"), py::arg("removes_in"), py::arg("floors_in"),
-             py::arg("pause_us"), py::arg("expires"), py::arg("crowd"), py::arg("twins"),
-             py::arg("seed"));
+             py::arg("reads_per_put"), py::arg("read_keys"), py::arg("removes_in"),
+             py::arg("floors_in"), py::arg("pause_us"), py::arg("expires"), py::arg("crowd"),
+             py::arg("twins"), py::arg("seed"));
   module.def("work", &work, py::arg("store"), py::arg("oracle"), py::arg("first"),
              py::arg("threads"), py::arg("seed"));
   py::class_<Supervisor>(module, "Supervisor", py::is_final())
@@ -206,7 +219,10 @@ void bind(py::module_& module) {
            py::arg("oracle"), py::arg("seed"))
       .def("attach", &Supervisor::attach, release)
       .def("close", &Supervisor::close, release)
-      .def("stop", [](Supervisor& self) { self.oracle().stop.store(1); })
+      .def(
+          "halt",
+          [](Supervisor& self, bool is_halted) { self.oracle().stop.store(is_halted ? 1 : 0); },
+          py::arg("is_halted"))
       .def(
           "found", [](Supervisor& self) { return self.audit().found(); }, release)
       .def(
@@ -217,10 +233,22 @@ void bind(py::module_& module) {
           "check", [](Supervisor& self) { return self.audit().cache().check(); }, release)
       .def("put_beside", &put_beside, py::arg("stopped"))
       .def("recovered", &recovered)
+      .def("reaped",
+           [](Supervisor& self) { return self.audit().cache().table().state().reaped.load(); })
       .def("totals", &totals)
       .def("beats", &beats)
+      .def("attached", &attached)
       .def("take_longest_ns", &take_longest_ns)
       .def("violations", &violations)
+      .def(
+          "bury",
+          [](Supervisor& self, std::uint32_t number) {
+            bounded("number", number, kWorkers - 1);
+            WorkerRecord& worker = self.oracle().workers[number];
+            worker.attachment.store(0);
+            bury(self.oracle(), worker);
+          },
+          py::arg("number"))
       .def("plant", &Supervisor::plant, py::arg("wrong"));
 }
 

@@ -25,6 +25,8 @@
 
 namespace predawn::torture {
 
+inline constexpr std::size_t kBatchMost = 256;
+
 [[nodiscard]] inline std::uint64_t clock_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -114,8 +116,6 @@ class Torturer {
   }
 
  private:
-  static constexpr std::size_t kBatchMost = 256;
-
   void round() {
     const std::uint64_t begin = clock_ns();
     std::uint64_t last = begin;

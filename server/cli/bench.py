@@ -10,6 +10,7 @@ import typer
 
 from predawn.server.cli.options import Json, Seed
 from predawn.server.cli.output import Output, progress
+from predawn.server.cli.torture import torture
 from predawn.server.errors import PredawnError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def bench(
     suites: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SUITE]...", help="Suites to run, in order; none: all. Example: store codec"
+            metavar="[SUITE]...",
+            help='Suites to run, in order; none: all. Example: store codec. "torture" alone: '
+            "processes on one store that are killed and stopped at random.",
         ),
     ] = None,
     smoke: Annotated[
@@ -44,6 +47,13 @@ def bench(
     list_: Annotated[
         bool, typer.Option("--list", help="Prints the names of the suites, and runs none.")
     ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long the torture lasts. Example: --seconds 120")
+    ] = 120.0,
+    processes: Annotated[
+        int, typer.Option(min=2, max=16, help="That are tortured. Example: --processes 8")
+    ] = 4,
+    seed: Seed = 1,
     json_: Json = None,
 ) -> None:
     """Measures parts of the server against their limits and their peers, interleaved.
@@ -60,6 +70,10 @@ def bench(
         typer.echo("\n".join(SUITES))
         return
     output = Output(json_)
+    if suites == ["torture"]:
+        with failures():
+            torture(seconds, processes, seed, output)
+        return
     rows: list[dict[str, object]] = []
     for name in suites or list(SUITES):
         notes: list[str] = []
