@@ -92,6 +92,8 @@ class Cache {
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   [[nodiscard]] const Samples& samples() const noexcept { return samples_; }
   [[nodiscard]] const Recovered& recovered() const noexcept { return recovered_; }
+  // Mapped in huge pages when this object was made.
+  [[nodiscard]] std::uint64_t huge_bytes() const noexcept { return huge_bytes_; }
 
   [[nodiscard]] Key key_of_string(const void* text, std::size_t size) const noexcept {
     const SipKey secret = sip_key(header().seed.data() + sizeof(SipKey));
@@ -139,9 +141,10 @@ class Cache {
 
   std::size_t touch_many(std::span<const Key> keys) noexcept {
     std::size_t found = 0;
+    const std::uint32_t floor = table_.state().snapshot_floor.load(std::memory_order_relaxed);
     pipeline(
         keys, 0, keys.size(), [&](Place place) { table_.prefetch_read(place, 0); },
-        [&](std::size_t i, Place place) { found += table_.touch(place, keys[i]) ? 1 : 0; });
+        [&](std::size_t i, Place place) { found += table_.touch(place, keys[i], floor) ? 1 : 0; });
     return found;
   }
 
@@ -287,12 +290,15 @@ class Cache {
 
   Cache(Segment segment, const CacheOptions& options)
       : segment_(std::move(segment)),
-        table_(segment_.preamble(), segment_.at(0)),
+        table_(segment_.preamble().state, segment_.header(), segment_.at(0)),
         workers_(options.threads) {
     if (segment_.must_recover()) {
       recovered_ = recover(segment_.preamble(), table_);
       segment_.recovered();
+    } else {
+      reap();
     }
+    huge_bytes_ = segment_.huge_bytes();
   }
 
   [[nodiscard]] bool is_alone_now() const noexcept {
@@ -391,6 +397,7 @@ class Cache {
   Samples samples_;
   WorkerPool workers_;
   Recovered recovered_;
+  std::uint64_t huge_bytes_ = 0;
   std::atomic<bool> is_open_{true};
   std::atomic<std::uint64_t> changes_begun_{0};
   std::atomic<std::uint64_t> changes_ended_{0};

@@ -52,6 +52,13 @@ inline void take_huge_pages(int fd, const Mapping& mapping, const std::string& p
   }
 }
 
+// Pages that lie in memory already, huge or not, are mapped by one look at each 2 MiB.
+inline void map_huge_pages(const Mapping& mapping) noexcept {
+  for (std::size_t at = 0; at < mapping.bytes(); at += kHugePageBytes) {
+    (void)*static_cast<const volatile std::byte*>(mapping.start() + at);
+  }
+}
+
 [[nodiscard]] inline std::uint64_t huge_bytes(const Mapping& mapping) {
   const auto start = reinterpret_cast<std::uintptr_t>(mapping.start());
   std::ifstream file("/proc/self/smaps");

@@ -6,7 +6,7 @@
 // Functions: `create` (an empty path: anonymous memory, shared with children of fork), `attach`;
 //   both throw StoreError, FileError, OutOfMemory, `create` std::invalid_argument for a bad shape.
 //   `must_recover`: run recover() of recovery.hpp, then call `recovered`. `ensure_own` before
-//   writing. `close` may be called again, by several threads; nobody may use the memory then.
+//   writing. `close` may be called again, by several threads; the memory goes with the segment.
 // Design: a file is refused before it is mapped and never written unless it is wholly believed. A
 //   new one is filled in before it gets its name. Its space is taken before it is touched: huge
 //   pages first, then what is left. Anonymous memory without huge pages is committed as it is used,
@@ -146,10 +146,9 @@ struct OpenStore {
     return !is_busy;
   }
 
+  // The memory stays mapped until the end of this object: another thread may be in a call.
   void close() noexcept {
     if (membership) membership->leave();
-    const std::lock_guard guard(file.mutex());
-    mapping.reset();
   }
 
   bool is_anonymous;
@@ -193,6 +192,7 @@ class Segment {
     store->fill_up(size);
     store->map(header, layout);
     store->membership->join(false, [&] { return store->is_at_rest(); });
+    if (is_memory_file(store->file.fd())) map_huge_pages(*store->mapping);
     return Segment(std::move(store));
   }
 
@@ -205,7 +205,7 @@ class Segment {
   [[nodiscard]] const TableHeader& header() const noexcept { return store_->header; }
   [[nodiscard]] const Layout& layout() const noexcept { return store_->layout; }
 
-  // Mapped in huge pages by this process so far: an attached one maps pages as it touches them.
+  // Mapped in huge pages by this process so far. Takes milliseconds in a process of many maps.
   [[nodiscard]] std::uint64_t huge_bytes() const {
     return store_->mapping ? predawn::huge_bytes(*store_->mapping) : 0;
   }

@@ -68,15 +68,18 @@ struct WriteRules {
 
 class Table {
  public:
-  Table(Preamble& preamble, std::byte* base) noexcept
-      : state_(&preamble.state),
-        row_(preamble.header.dtype, preamble.header.dim, preamble.header.parts),
-        sets_(preamble.header.sets),
-        slot_bytes_(preamble.header.slot_bytes),
-        lines_(base + preamble.header.lines_at),
-        slots_(base + preamble.header.slots_at),
-        placer_(sip_key(preamble.header.seed.data()), sets_, preamble.header.placement),
+  // `header`: as it was verified, not as the mapping says now, where others may write.
+  Table(SharedState& state, const TableHeader& header, std::byte* base) noexcept
+      : state_(&state),
+        row_(header.dtype, header.dim, header.parts),
+        sets_(header.sets),
+        slot_bytes_(header.slot_bytes),
+        lines_(base + header.lines_at),
+        slots_(base + header.slots_at),
+        placer_(sip_key(header.seed.data()), sets_, header.placement),
         leaders_(sets_) {}
+  Table(Preamble& preamble, std::byte* base) noexcept
+      : Table(preamble.state, preamble.header, base) {}
 
   [[nodiscard]] const RowFormat& row() const noexcept { return row_; }
   [[nodiscard]] SharedState& state() const noexcept { return *state_; }
@@ -160,14 +163,13 @@ class Table {
     return result;
   }
 
-  // Marks as used by a request; true if the key is there.
-  bool touch(Place place, const Key& key) const noexcept {
+  // Marks as used by a request; true if the key is there, of a snapshot that still counts.
+  bool touch(Place place, const Key& key, std::uint32_t snapshot_floor) const noexcept {
     Found found;
     const Set held = set(place.set);
     const auto no_row = [](const Found&) { return false; };
-    if (read_entry(held, key, place.fingerprint, 0, nullptr, found, no_row) != ReadEnd::kFound) {
-      return false;
-    }
+    const ReadEnd end = read_entry(held, key, place.fingerprint, 0, nullptr, found, no_row);
+    if (end != ReadEnd::kFound || found.snapshot < snapshot_floor) return false;
     mark_used(held, found.way, found.tag, Tag::kVisited | Tag::kDemanded);
     return true;
   }
