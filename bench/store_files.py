@@ -13,6 +13,7 @@ from predawn.bench.store_tables import (
     DIM,
     NOW_MS,
     Plan,
+    huge_row,
     ids_of,
     keys_of,
     new_cache,
@@ -43,6 +44,7 @@ def files(mark: Stamp, plan: Plan, effort: Effort) -> list[Row]:
         size = path.stat().st_size
         rows = [mark.row(create, "time", took_s, "s", n=1)]
         rows.append(mark.row(create, "bandwidth", size / took_s / 1e9, "GB/s", "higher", n=1))
+        rows.append(huge_row(mark, create, cache))
         entries = _fill(cache, int(cache.capacity * _FULL))
         cache.close()
         del cache

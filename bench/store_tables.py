@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from predawn.bench.harness import BenchError, Subject
+from predawn.bench.harness import BenchError, Row, Stamp, Subject
 from predawn.csrc import _core
 from predawn.server.request import F32, I64, U64
 
@@ -148,6 +148,13 @@ class Table:
     def row_bytes(self) -> int:
         """Of a row as it is stored."""
         return stored_bytes(self.dtype, self.rows.shape[1])
+
+
+def huge_row(mark: Stamp, case: str, cache: _core.EmbeddingCache) -> Row:
+    """The share of a store that lies on huge pages: without them it is slower."""
+    stats = cache.stats()
+    share = stats["huge_bytes"] / stats["bytes"]
+    return mark.row(case, "huge_share", share, "share", "higher", n=1)
 
 
 def table_name(dtype: str, dim: int, entries: int) -> str:
