@@ -21,7 +21,7 @@ from predawn.bench.store_tables import (
 )
 from predawn.server.request import F32
 
-_DTYPES = ("fp16", "fp32")
+_DTYPES = ("fp16", "fp32", "bf16", "int8")
 
 
 def dim_names(plan: Plan) -> list[str]:
