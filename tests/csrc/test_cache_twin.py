@@ -1,185 +1,217 @@
-"""The store against a dictionary and a list: every answer, eviction and count the same.
+"""The store against its twin: every answer, victim, order of ways and count the same.
 
-A table of capacity 16 is one set, so the twin needs no knowledge of where keys go.
+What happens is drawn at random: small tables of one set or a few, in memory or in a file that is
+closed and attached to again, used through one attachment or two at once.
 """
 
-from dataclasses import dataclass, field
+import tempfile
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
+from policy_twin import WAYS
+from store_twin import STALE, Entry, Key, StoreTwin, given_back
 
 from predawn.csrc._core import EmbeddingCache
 
-WAYS, DIM, PARTS = 16, 3, 2
-COUNTS = (
-    "hits misses expired inserts overwrites evictions_live evictions_expired invalidations"
-    " puts_given_up"
-)
-KEYS = st.lists(st.integers(0, 23), max_size=20)
+DIM, PARTS, KEYS_A_SET = 3, 2, 24
+ALWAYS_ZERO = """huge_bytes misses_raced puts_given_up puts_busy puts_no_slot puts_no_journal
+    ways_lost removes_busy claims_reaped recovered_kept recovered_dropped"""
+COUNTED = """hits hits_fresh hits_stale hits_speculative promotions misses misses_outdated expired
+    probes hints_set inserts overwrites evictions_live evictions_expired evictions_quota
+    evictions_speculative evictions_hand evictions_by_speculative invalidations put_set_reads"""
+SEEDS = [bytes(range(32)), bytes(range(100, 132)), b"seeds spread keys over all sets."]
+IDS = st.lists(st.integers(0, 71), max_size=20)
+VIA = st.integers(0, 1)
 
 
-@dataclass(slots=True)
-class Entry:
-    row: NDArray[np.float32]
-    written_at_ms: int
-    snapshot: int
-    origin: int
-
-
-@dataclass(slots=True)
-class Twin:
-    """What the store should hold; `order` has the key used last at its end."""
-
-    entries: dict[int, Entry] = field(default_factory=dict)
-    order: list[int] = field(default_factory=list)
-    longest_age_ms: int = -1
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS.split(), 0))
-
-    def use(self, key: int) -> None:
-        if key in self.order:
-            self.order.remove(key)
-        self.order.append(key)
-
-    def age(self, key: int, now_ms: int) -> int:
-        return max(0, now_ms - self.entries[key].written_at_ms)
-
-    def get(self, key: int, now_ms: int, max_age_ms: int) -> int:
-        if key not in self.entries:
-            self.counts["misses"] += 1
-            return -1
-        age = self.age(key, now_ms)
-        if age > max_age_ms:
-            self.counts["expired"] += 1
-            return -1
-        self.counts["hits"] += 1
-        self.use(key)
-        return age
-
-    def put(self, key: int, entry: Entry) -> None:
-        if key in self.entries:
-            self.counts["overwrites"] += 1
-        else:
-            self.counts["inserts"] += 1
-            self.make_room(entry.written_at_ms)
-        self.entries[key] = entry
-        self.use(key)
-
-    def make_room(self, now_ms: int) -> None:
-        if len(self.entries) < WAYS:
-            return
-        limit = self.longest_age_ms
-        expired = [k for k in self.order if limit >= 0 and self.age(k, now_ms) > limit]
-        self.counts["evictions_expired" if expired else "evictions_live"] += 1
-        self.remove((expired or self.order)[0])
-
-    def remove(self, key: int) -> None:
-        del self.entries[key]
-        self.order.remove(key)
-
-
-def keys_of(ids: list[int]) -> NDArray[np.uint64]:
+def key_of(number: int) -> Key:
     """Keys that differ in one half only, then the other."""
-    return np.array([(i // 5, 2**64 - 1 - i % 5) for i in ids], np.uint64).reshape(-1, 2)
+    return number // 5, 2**64 - 1 - number % 5
+
+
+def array_of(keys: list[Key]) -> NDArray[np.uint64]:
+    return np.array(keys, np.uint64).reshape(-1, 2)
 
 
 class StoreAndTwin(RuleBasedStateMachine):
+    """`stores`: who is attached, each with what happened through it."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.twin = Twin()
         self.now_ms = 1_000
         self.writes = 0
+        self.stores: list[tuple[EmbeddingCache, Counter[str]]] = []
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "store"
 
-    @initialize(dtype=st.sampled_from(["fp16", "fp32"]), seed=st.none() | st.just(bytes(32)))
-    def create(self, dtype: str, seed: bytes | None) -> None:
-        self.store = EmbeddingCache.create(
-            capacity=WAYS, dim=DIM, parts=PARTS, dtype=dtype, seed=seed
+    @initialize(
+        dtype=st.sampled_from(["fp32", "fp16", "bf16", "int8"]),
+        seed=st.none() | st.sampled_from(SEEDS),
+        sets=st.sampled_from([1, 1, 1, 2, 3]),
+        placement=st.sampled_from(["hashed", "user_major"]),
+        in_file=st.booleans(),
+    )
+    def create(
+        self, dtype: str, seed: bytes | None, sets: int, placement: str, in_file: bool
+    ) -> None:
+        store = EmbeddingCache.create(
+            self.path if in_file else None,
+            capacity=sets * WAYS - 3,
+            dim=DIM,
+            parts=PARTS,
+            dtype=dtype,
+            seed=seed,
+            placement=placement,
+            huge_pages=False,
         )
+        self.dtype, self.in_file = dtype, in_file
+        self.twin = StoreTwin(store.seed, sets, placement)
+        self.stores = [(store, Counter())]
 
-    @rule(ids=st.permutations(range(24)), step_ms=st.integers(0, 30))
-    def fill(self, ids: list[int], step_ms: int) -> None:
+    def teardown(self) -> None:
+        for store, _ in self.stores:
+            store.close()
+        self.folder.cleanup()
+
+    def through(self, via: int) -> tuple[EmbeddingCache, Counter[str]]:
+        return self.stores[via % len(self.stores)]
+
+    def keys(self, ids: list[int]) -> list[Key]:
+        return [key_of(number % (KEYS_A_SET * self.twin.sets)) for number in ids]
+
+    @rule(ids=st.permutations(range(72)), step_ms=st.integers(0, 30), origin=st.integers(0, 1))
+    def fill(self, ids: list[int], step_ms: int, origin: int) -> None:
         """Every way taken, by rows of different ages."""
-        for start in range(0, 24, 6):
-            self.put(ids[start : start + 6], 1, start)
+        for start in range(0, 72, 12):
+            self.put(self.keys(ids[start : start + 12]), origin, start, 0)
             self.now_ms += step_ms
 
     @rule(step_ms=st.integers(-20, 200))
     def move_clock(self, step_ms: int) -> None:
         self.now_ms += step_ms
 
-    @rule(ids=KEYS, origin=st.integers(0, 255), snapshot=st.integers(0, 2**32 - 1))
-    def put_some(self, ids: list[int], origin: int, snapshot: int) -> None:
-        self.put(ids, origin, snapshot)
+    @rule(
+        ids=IDS,
+        origin=st.sampled_from([0, 0, 1, 1, 2, 255]),
+        snapshot=st.integers(0, 2**32 - 1) | st.integers(0, 9),
+        via=VIA,
+    )
+    def put_some(self, ids: list[int], origin: int, snapshot: int, via: int) -> None:
+        self.put(self.keys(ids), origin, snapshot, via)
 
-    def put(self, ids: list[int], origin: int, snapshot: int) -> None:
-        rows = np.empty((len(ids), DIM * PARTS), np.float32)
-        for row, key in zip(rows, ids, strict=True):
+    def put(self, keys: list[Key], origin: int, snapshot: int, via: int) -> None:
+        store, counts = self.through(via)
+        rows = np.empty((len(keys), DIM * PARTS), np.float32)
+        for row in rows:
             self.writes = (self.writes + 1) % 1_000
-            row[:] = self.writes + np.arange(DIM * PARTS)
-            self.twin.put(key, Entry(row.copy(), self.now_ms, snapshot, origin))
-        written = self.store.put_many(keys_of(ids), rows, self.now_ms, snapshot, origin)
-        assert written == len(ids)
+            row[:] = np.float32(np.pi) * self.writes + np.arange(DIM * PARTS) ** 2
+        for key, row in zip(keys, given_back(rows, self.dtype, PARTS), strict=True):
+            self.twin.put(Entry(key, row, self.now_ms, snapshot, origin), counts)
+        written = store.put_many(array_of(keys), rows, self.now_ms, snapshot, origin)
+        assert written == len(keys)
 
-    @rule(ids=KEYS, max_age_ms=st.integers(0, 60), whole=st.booleans(), snapshots=st.booleans())
-    def get(self, ids: list[int], max_age_ms: int, whole: bool, snapshots: bool) -> None:
-        width = DIM * PARTS if whole else DIM
-        out = np.full((len(ids), width), -7, np.float32)
-        ages = np.full(len(ids), -9, np.int64)
-        versions = np.full(len(ids), 77, np.uint32)
-        given = versions if snapshots else None
-        found = self.store.get_many(keys_of(ids), self.now_ms, max_age_ms, out, ages, given)
-        self.twin.longest_age_ms = max(self.twin.longest_age_ms, max_age_ms)
-        for i, key in enumerate(ids):
-            age = self.twin.get(key, self.now_ms, max_age_ms)
-            assert ages[i] == age
-            held = self.twin.entries[key] if age >= 0 else None
-            assert (out[i] == (-7 if held is None else held.row[:width])).all()
-            assert versions[i] == (held.snapshot if held is not None and snapshots else 77)
+    @rule(
+        ids=IDS,
+        max_age_ms=st.integers(0, 60),
+        fresh_ms=st.none() | st.integers(0, 60),
+        whole=st.booleans(),
+        extras=st.booleans(),
+        via=VIA,
+    )
+    def get(
+        self,
+        ids: list[int],
+        max_age_ms: int,
+        fresh_ms: int | None,
+        whole: bool,
+        extras: bool,
+        via: int,
+    ) -> None:
+        keys, (store, counts) = self.keys(ids), self.through(via)
+        out = np.full((len(keys), DIM * PARTS if whole else DIM), -7, np.float32)
+        ages, versions = np.full(len(keys), -9, np.int64), np.full(len(keys), 77, np.uint32)
+        states = np.full(len(keys), 99, np.uint8)
+        more = (versions, fresh_ms, states) if extras else (None, fresh_ms, None)
+        found = store.get_many(array_of(keys), self.now_ms, max_age_ms, out, ages, *more)
+        self.twin.accept_age(max_age_ms)
+        fresh_until_ms = max_age_ms if fresh_ms is None else fresh_ms
+        for i, key in enumerate(keys):
+            state, entry = self.twin.get(key, self.now_ms, max_age_ms, fresh_until_ms, counts)
+            assert (entry is not None) == (state >= STALE)
+            assert ages[i] == (-1 if entry is None else entry.age_ms(self.now_ms))
+            assert (out[i] == (-7 if entry is None else entry.row[: out.shape[1]])).all()
+            assert versions[i] == (entry.snapshot if entry is not None and extras else 77)
+            assert states[i] == (state if extras else 99)
         assert found == (ages >= 0).sum()
 
-    @rule(ids=KEYS)
-    def touch(self, ids: list[int]) -> None:
-        present = [key for key in ids if key in self.twin.entries]
-        assert self.store.touch_many(keys_of(ids)) == len(present)
-        for key in present:
-            self.twin.use(key)
+    @rule(ids=IDS, via=VIA)
+    def touch(self, ids: list[int], via: int) -> None:
+        keys, (store, _) = self.keys(ids), self.through(via)
+        assert store.touch_many(array_of(keys)) == sum(map(self.twin.touch, keys))
 
-    @rule(ids=KEYS)
-    def invalidate(self, ids: list[int]) -> None:
-        present = set(ids) & set(self.twin.entries)
-        assert self.store.invalidate_many(keys_of(ids)) == len(present)
-        for key in present:
-            self.twin.remove(key)
-        self.twin.counts["invalidations"] += len(present)
+    @rule(ids=IDS, via=VIA)
+    def invalidate(self, ids: list[int], via: int) -> None:
+        keys, (store, counts) = self.keys(ids), self.through(via)
+        removed = sum(self.twin.remove(key, counts) for key in keys)
+        assert store.invalidate_many(array_of(keys)) == removed
 
-    @rule(room=st.integers(1, 20))
-    def scan(self, room: int) -> None:
-        seen: list[tuple[tuple[int, ...], int, int, int]] = []
+    @rule(snapshot=st.integers(0, 9), via=VIA)
+    def invalidate_before(self, snapshot: int, via: int) -> None:
+        self.through(via)[0].invalidate_before(snapshot)
+        self.twin.floor = max(self.twin.floor, snapshot)
+
+    @rule(room=st.integers(1, 50), whole=st.booleans(), via=VIA)
+    def scan(self, room: int, whole: bool, via: int) -> None:
+        """Everybody in the order of ways, which only the right victims explain."""
+        seen: list[tuple[Key, int, int, int, list[float]]] = []
         cursor, steps = 0, 0
         while steps == 0 or cursor != 0:
-            keys = np.empty((room, 2), np.uint64)
-            written, snapshots = np.empty(room, np.int64), np.empty(room, np.uint32)
-            origins = np.empty(room, np.uint8)
-            n, cursor = self.store.scan(cursor, keys, written, snapshots, origins)
-            columns = (map(tuple, keys[:n].tolist()), written, snapshots, origins)
-            seen += [(k, int(w), int(s), int(o)) for k, w, s, o in zip(*columns, strict=False)]
+            keys, rows = np.empty((room, 2), np.uint64), np.zeros((room, DIM * PARTS), np.float32)
+            columns = np.empty(room, np.int64), np.empty(room, np.uint32), np.empty(room, np.uint8)
+            given = rows if whole else None
+            n, cursor = self.through(via)[0].scan(cursor, keys, *columns, given)
+            assert n == room or cursor == 0
+            lists = [column[:n].tolist() for column in (*columns, rows)]
+            seen += zip(map(tuple, keys[:n].tolist()), *lists, strict=True)
             steps += 1
-        expected = {
-            (tuple(keys_of([key])[0].tolist()), e.written_at_ms, e.snapshot, e.origin)
-            for key, e in self.twin.entries.items()
-        }
-        assert set(seen) == expected and len(seen) == len(expected)
+        nothing = [0.0] * DIM * PARTS
+        assert seen == [
+            (e.key, e.written_at_ms, e.snapshot, e.origin, e.row.tolist() if whole else nothing)
+            for e in self.twin.entries()
+            if e.snapshot >= self.twin.floor
+        ]
+
+    @precondition(lambda self: self.stores and self.in_file)
+    @rule()
+    def reopen(self) -> None:
+        """All leave and one comes back: nothing is lost but what was counted."""
+        for store, _ in self.stores:
+            store.close()
+        self.stores = [(EmbeddingCache.attach(self.path), Counter())]
+
+    @precondition(lambda self: self.stores and self.in_file)
+    @rule(via=VIA)
+    def join_or_leave(self, via: int) -> None:
+        if len(self.stores) == 1:
+            self.stores.append((EmbeddingCache.attach(str(self.path)), Counter()))
+        else:
+            self.stores.pop(via)[0].close()
 
     @invariant()
     def counts_agree_and_structure_is_sound(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        assert self.store.check() == []
-        shape = {"capacity": WAYS, "bytes": self.store.bytes, "entries": len(self.twin.entries)}
-        assert self.store.stats() == self.twin.counts | shape
+        for store, counts in self.stores:
+            assert store.check() == []
+            stats = store.stats()
+            assert not any(stats.pop(name) for name in ALWAYS_ZERO.split())
+            shape = {"capacity": WAYS * self.twin.sets, "entries": len(self.twin.entries())}
+            shape |= {"bytes": store.bytes, "policy_sieve": 1, "speculative_quota": 1}
+            assert stats == {name: counts[name] for name in COUNTED.split()} | shape
 
 
 TestStoreAndTwin = StoreAndTwin.TestCase
-TestStoreAndTwin.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestStoreAndTwin.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
