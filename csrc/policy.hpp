@@ -11,9 +11,9 @@
 //   than the quota; a demanded newcomer takes the oldest speculative one while it holds more.
 //   Hand: goes over the demanded entries, from the way it points to, round and round.
 //   - CLOCK takes the first entry that it finds unread for the second time (`survived`: once so
-//     far). Where it finds one read, it forgets that; an entry in an even way starts anew, one in
-//     an odd way has been found unread once. So an entry lasts two rounds of the hand after it was
-//     written, and between one and three, two on average, after it was read: nearly LRU.
+//     far). Where it finds one read, it forgets that; the entry starts anew, but in every third
+//     way it has been found unread once. So an entry lasts two rounds of the hand after it was
+//     written, and one to three, about two on average, after it was read: nearly LRU.
 //   - SIEVE takes the first entry that was not read since the hand last passed it, but skips those
 //     that it has spared in this pass (`survived`): newcomers are looked at sooner, entries that
 //     proved themselves later. A pass ends when all have survived. A newcomer lies where the hand
@@ -110,7 +110,7 @@ struct Ways {
 };
 
 inline constexpr std::uint32_t kAllWays = (1u << kWays) - 1;
-inline constexpr std::uint32_t kOddWays = 0xaaaaaaaau & kAllWays;
+inline constexpr std::uint32_t kAgedWays = 0x92492492u & kAllWays;  // 1, 4, 7, 10, 13
 
 [[nodiscard]] constexpr unsigned after(unsigned way) noexcept {
   return way + 1 < kWays ? way + 1 : 0;
@@ -171,11 +171,11 @@ template <class OrderOf>
     return {.way = way,
             .hand = after(way),
             .unvisit = read,
-            .survive = ((seen & unread) | (read & kOddWays)) & ~ways.survived,
-            .renew = read & ways.survived & ~kOddWays};
+            .survive = ((seen & unread) | (read & kAgedWays)) & ~ways.survived,
+            .renew = read & ways.survived & ~kAgedWays};
   }
   // Nobody's time is up before the hand has been once round.
-  const std::uint32_t due = unread | (ways.demanded & kOddWays);
+  const std::uint32_t due = unread | (ways.demanded & kAgedWays);
   const unsigned way = next(due != 0 ? due : ways.demanded, hand);
   const std::uint32_t others = ways.demanded & ~(1u << way);
   const std::uint32_t spared = due != 0 ? due | passed(ways.demanded, hand, way) : kAllWays;

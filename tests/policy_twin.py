@@ -132,10 +132,10 @@ def _by_hand(ways: Sequence[Way], hand: int, newcomer: Newcomer) -> Choice:
 
 
 def _spare_by_clock(way: int, visited: set[int], survived: set[int]) -> bool:
-    """Whether the entry is read, or unread for the first time; read ones start anew or half so."""
+    """Whether the entry is read, or unread for the first time; read ones start anew or nearly."""
     is_read, was_unread = way in visited, way in survived
     visited.discard(way)
-    if is_read and way % 2 == 0:
+    if is_read and way % 3 != 1:
         survived.discard(way)
     elif is_read or not was_unread:
         survived.add(way)

@@ -33,12 +33,12 @@ void test_zeroed_memory_is_a_valid_start() {
   EXPECT(steering.rule_now() == Rule::kSieve && steering.quota_now() == 1);
 }
 
-void test_groups_of_a_contest_are_in_proportion() {
+void test_groups_are_in_known_proportion() {
   for (const std::uint64_t sets : {64u, 65u, 127u, 128u, 71'000u}) {
     const std::array<std::uint64_t, kGroups> counts = sizes(sets);
     const std::uint64_t cycles = sets / Leaders::kCycle;
-    EXPECT(counts[1] == cycles && counts[2] == cycles);
-    EXPECT(counts[3] == Leaders::kQuotaSets * cycles);
+    EXPECT(counts[1] == Leaders::kClockSets * cycles && counts[2] == Leaders::kSieveSets * cycles);
+    EXPECT(counts[3] == Leaders::kRestSets * cycles);
     EXPECT(counts[4] == Leaders::kNextQuotaSets * cycles);
     EXPECT(counts[0] == sets % Leaders::kCycle);
   }
@@ -50,35 +50,49 @@ void test_leaders_follow_their_own_rule_and_quota() {
   const Steering steering{};
   EXPECT(steering.decision_for(Group::kClock).rule == Rule::kClock);
   EXPECT(steering.decision_for(Group::kSieve).rule == Rule::kSieve);
-  EXPECT(steering.decision_for(Group::kQuota).quota == 1);
+  EXPECT(steering.decision_for(Group::kRest).quota == 1);
   EXPECT(steering.decision_for(Group::kNextQuota).quota == 2);
   EXPECT(steering.decision_for(Group::kClock).quota == 1);
 }
 
+// A hundred batches in which sets of the rules and the rest missed so often.
+void record_rules(Steering& steering, int clock, int sieve, int rest) {
+  for (int batch = 0; batch < 100; ++batch) {
+    MissTally tally;
+    for (int i = 0; i < clock; ++i) tally.count(Group::kClock);
+    for (int i = 0; i < sieve; ++i) tally.count(Group::kSieve);
+    for (int i = 0; i < rest; ++i) tally.count(Group::kRest);
+    steering.record(tally);
+  }
+}
+
 void test_rule_with_fewer_misses_is_followed() {
   Steering steering{};
-  for (int batch = 0; batch < 100; ++batch) record(steering, Group::kClock, 9, Group::kSieve, 12);
+  record_rules(steering, 20, 10, 520);
   EXPECT(steering.rule_now() == Rule::kClock);
   EXPECT(steering.decision_for(Group::kOutside).rule == Rule::kClock);
+  EXPECT(steering.decision_for(Group::kRest).rule == Rule::kClock);
   EXPECT(steering.decision_for(Group::kSieve).rule == Rule::kSieve);
-  for (int batch = 0; batch < 100; ++batch) record(steering, Group::kClock, 12, Group::kSieve, 9);
+  record_rules(steering, 30, 7, 520);
+  EXPECT(steering.rule_now() == Rule::kSieve);
+}
+
+void test_sets_of_the_rule_in_force_are_no_rivals() {
+  Steering steering{};
+  record_rules(steering, 30, 0, 520);
   EXPECT(steering.rule_now() == Rule::kSieve);
 }
 
 void test_small_lead_changes_nothing() {
   Steering steering{};
-  record(steering, Group::kClock, 0, Group::kSieve, 100);
-  EXPECT(steering.rule_now() == Rule::kSieve);
-  for (int batch = 0; batch < 20'000; ++batch) {
-    record(steering, Group::kClock, 500, Group::kSieve, 501);
-  }
+  for (int i = 0; i < 200; ++i) record_rules(steering, 299, 100, 5'200);
   EXPECT(steering.rule_now() == Rule::kSieve);
 }
 
 void test_quota_climbs_while_one_way_more_pays() {
   Steering steering{};
   for (unsigned quota = 2; quota <= 20; ++quota) {
-    record(steering, Group::kQuota, 54'000, Group::kNextQuota, 7'000);
+    record(steering, Group::kRest, 52'000, Group::kNextQuota, 7'000);
     EXPECT(steering.quota_now() == (quota < 8 ? quota : 8));
   }
   EXPECT(steering.decision_for(Group::kNextQuota).quota == 8);
@@ -87,16 +101,16 @@ void test_quota_climbs_while_one_way_more_pays() {
 void test_quota_stays_where_sets_are_alike() {
   Steering steering{};
   for (int batch = 0; batch < 20'000; ++batch) {
-    record(steering, Group::kQuota, 540, Group::kNextQuota, 79);
+    record(steering, Group::kRest, 520, Group::kNextQuota, 79);
     EXPECT(steering.quota_now() == 1);
   }
 }
 
 void test_quota_falls_to_one_and_stays() {
   Steering steering{};
-  for (int i = 0; i < 4; ++i) record(steering, Group::kQuota, 54'000, Group::kNextQuota, 7'000);
+  for (int i = 0; i < 4; ++i) record(steering, Group::kRest, 52'000, Group::kNextQuota, 7'000);
   EXPECT(steering.quota_now() == 5);
-  for (int i = 0; i < 9; ++i) record(steering, Group::kQuota, 54'000, Group::kNextQuota, 9'000);
+  for (int i = 0; i < 9; ++i) record(steering, Group::kRest, 52'000, Group::kNextQuota, 9'000);
   EXPECT(steering.quota_now() == 1);
 }
 
@@ -114,13 +128,11 @@ void test_threads_may_record_at_once() {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&steering] {
       for (int batch = 0; batch < 500; ++batch) {
-        record(steering, Group::kClock, 9, Group::kSieve, 15);
-        record(steering, Group::kQuota, 162, Group::kNextQuota, 12);
+        record(steering, Group::kNextQuota, 12, Group::kRest, 156);
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT(steering.rule_now() == Rule::kClock);
   EXPECT(steering.quota_now() == Steering::kQuotaMax);
 }
 
@@ -129,10 +141,11 @@ void test_threads_may_record_at_once() {
 
 int main() {
   predawn::test_zeroed_memory_is_a_valid_start();
-  predawn::test_groups_of_a_contest_are_in_proportion();
+  predawn::test_groups_are_in_known_proportion();
   predawn::test_small_table_has_no_leaders();
   predawn::test_leaders_follow_their_own_rule_and_quota();
   predawn::test_rule_with_fewer_misses_is_followed();
+  predawn::test_sets_of_the_rule_in_force_are_no_rivals();
   predawn::test_small_lead_changes_nothing();
   predawn::test_quota_climbs_while_one_way_more_pays();
   predawn::test_quota_stays_where_sets_are_alike();
