@@ -9,8 +9,9 @@ machine: the mean over seeds, and of what has a bar the worst seed.
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -70,15 +71,34 @@ _PHASES: dict[str, Options] = {
     "Zipf 0.9 and 0.7 in turns": {"alpha": 0.9, "other_alpha": 0.7},
 }
 
-# (fills per access, share asked for later, lead from, to): the rows of speculation
+
+@dataclass(frozen=True, slots=True)
+class Fills:
+    """Speculation beside requests. precision: share asked for later, after `lead` accesses."""
+
+    per_access: float
+    precision: float
+    lead: tuple[int, int]
+
+    def __str__(self) -> str:
+        low, high = self.lead
+        rate = f"{self.per_access:g} fills per access"
+        return f"{rate}, {self.precision:.0%} right, lead {low:,}-{high:,}"
+
+    def options(self) -> dict[str, float]:
+        """As the simulator reads them."""
+        of_lead = {"lead_min": self.lead[0], "lead_max": self.lead[1]}
+        return {"fills": self.per_access, "precision": self.precision, **of_lead}
+
+
 _FILLS = (
-    (2.0, 0.02, 100, 1_000),
-    (2.0, 0.10, 100, 1_000),
-    (2.0, 0.60, 100, 1_000),
-    (0.5, 0.02, 1_000, 10_000),
-    (2.0, 0.02, 1_000, 10_000),
-    (2.0, 0.30, 1_000, 10_000),
-    (2.0, 0.60, 1_000, 10_000),
+    Fills(2, 0.02, (100, 1_000)),
+    Fills(2, 0.1, (100, 1_000)),
+    Fills(2, 0.6, (100, 1_000)),
+    Fills(0.5, 0.02, (1_000, 10_000)),
+    Fills(2, 0.02, (1_000, 10_000)),
+    Fills(2, 0.3, (1_000, 10_000)),
+    Fills(2, 0.6, (1_000, 10_000)),
 )
 _QUOTAS = (1, 2, 3, 5, 8)
 _MATTERS = 2.0  # points between two rules
@@ -127,17 +147,29 @@ def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
     plan = SMOKE if smoke else FULL
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="predawn-") as folder:
-        simulator = Simulator(Path(folder))
-        for name, (part, options) in _TRAFFIC.items():
+        measures = _measures(mark, plan, Simulator(Path(folder)))
+        for done, (name, measure) in enumerate(measures.items()):
+            effort.progress(done / len(measures))
             if effort.wants(name):
-                rows += _against_peers(mark, plan, simulator, name, _sized(plan, part, options))
-        for name, options in _PHASES.items():
-            if effort.wants(name):
-                rows += _in_turns(mark, plan, simulator, name, _sized(plan, _TENTH, options))
-        for fills in _FILLS:
-            if effort.wants(_fills_name(*fills)):
-                rows += _beside_fills(mark, plan, simulator, *fills)
+                rows += measure()
     return rows
+
+
+def _measures(
+    mark: Stamp, plan: Plan, simulator: Simulator
+) -> dict[str, Callable[[], Iterator[Row]]]:
+    """Case -> what measures it."""
+    bound = (mark, plan, simulator)
+    still = {
+        name: partial(_against_peers, *bound, name, _sized(plan, part, options))
+        for name, (part, options) in _TRAFFIC.items()
+    }
+    turns = {
+        name: partial(_in_turns, *bound, name, _sized(plan, _TENTH, options))
+        for name, options in _PHASES.items()
+    }
+    filled = {str(fills): partial(_beside_fills, *bound, fills) for fills in _FILLS}
+    return {**still, **turns, **filled}
 
 
 def _sized(plan: Plan, part: int, options: Options) -> dict[str, float]:
@@ -198,24 +230,11 @@ def _mean_ratio(windows: Sequence[Window]) -> float:
     return mean(window.hit_ratio for window in windows)
 
 
-def _fills_name(fills: float, precision: float, lead_min: int, lead_max: int) -> str:
-    return f"{fills:g} fills per access, {precision:.0%} right, lead {lead_min:,}-{lead_max:,}"
-
-
-def _beside_fills(
-    mark: Stamp,
-    plan: Plan,
-    simulator: Simulator,
-    fills: float,
-    precision: float,
-    lead_min: int,
-    lead_max: int,
-) -> Iterator[Row]:
+def _beside_fills(mark: Stamp, plan: Plan, simulator: Simulator, fills: Fills) -> Iterator[Row]:
     """What fills cost or gain demanded reads, and how far the steered quota is from the best."""
-    case = _fills_name(fills, precision, lead_min, lead_max)
+    case = str(fills)
     bare = _sized(plan, _TENTH, {"alpha": _ZIPF})
-    lead = {"lead_min": lead_min, "lead_max": lead_max}
-    filled = {**bare, **lead, "fills": fills, "precision": precision}
+    filled = {**bare, **fills.options()}
     own, cost, quotas = list[float](), list[float](), list[int]()
     for seed in plan.seeds:
         window = simulator.run(["predawn"], {**filled, "seed": seed})["predawn"][-1]

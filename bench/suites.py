@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from predawn.bench import codec, faults, harness, limits, machine, serve, store
+from predawn.bench import codec, eviction, faults, harness, limits, machine, serve, store
 from predawn.bench.harness import Effort, Row, Stamp
 from predawn.server.errors import UnknownName
 
@@ -19,6 +19,7 @@ SUITES: dict[str, Suite] = {
     "limits": limits.run,
     "codec": codec.run,
     "store": store.run,
+    "eviction": eviction.run,
     "serve": serve.run,
     "faults": faults.run,
 }
