@@ -76,6 +76,7 @@ class Model {
   // Operations, for fibers. `line`: the journal line leased.
   PutEnd put(unsigned line, unsigned key, bool is_demanded = true);
   void get(unsigned key, unsigned calls, bool marks = true);
+  void scan(unsigned first_way, unsigned ways);
   void remove(unsigned key);
   ReapEnd reap(unsigned line);
   void take_over(unsigned line, unsigned key);

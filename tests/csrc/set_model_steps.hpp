@@ -80,6 +80,22 @@ inline void Model::get(unsigned key, unsigned calls, bool marks) {
   }
 }
 
+inline void Model::scan(unsigned first_way, unsigned ways) {
+  for (unsigned way = first_way; way < first_way + ways; ++way) {
+    std::uint64_t row[2] = {};
+    Key key;
+    Found found;
+    const auto before = ghosts_.newest;
+    for (const auto order : before) explorer_->note(order);
+    if (read_any(set(), way, kModelRow, reinterpret_cast<std::byte*>(row), key, found) !=
+        ReadEnd::kFound) {
+      continue;
+    }
+    unsigned seen = 0;
+    judge_row(static_cast<unsigned>(key.lo), row, before[key.lo % kModelKeys], seen);
+  }
+}
+
 inline void Model::remove(unsigned key) {
   const unsigned before = ghosts_.successes;
   const unsigned lost_before = ghosts_.lost[key];

@@ -38,7 +38,7 @@ def build_and_run(source: Path, binary: Path, sanitizers: str) -> subprocess.Com
         text=True,
     )
     environment = {**os.environ, "UBSAN_OPTIONS": "halt_on_error=1", "TSAN_OPTIONS": "exitcode=66"}
-    return subprocess.run([binary], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run([binary], capture_output=True, text=True, env=environment, timeout=240)
 
 
 @functools.cache

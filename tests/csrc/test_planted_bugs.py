@@ -177,6 +177,12 @@ def test_planted_bug_is_found(
     run = runs[plant.name]
     assert run.returncode == 1, run.stdout + run.stderr
     assert f"property: {plant.breaks}" in run.stdout
+    binary, trace = run.args[0], run.stdout.split(f'--replay "{plant.case}" ')[1].split("\n")[0]
+    again = subprocess.run(
+        [binary, "--replay", plant.case, trace], capture_output=True, text=True, timeout=60
+    )
+    assert again.stdout.endswith("\n1 schedules\n")
+    assert f"property: {plant.breaks}" in again.stdout
 
 
 def test_without_a_plant_the_same_cases_hold(tmp_path: Path) -> None:
