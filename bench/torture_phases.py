@@ -56,13 +56,13 @@ PHASES: dict[str, Phase] = {
     phase.name: phase
     for phase in (
         # Most reads: everything fits and lies in the caches.
-        Phase("steady", 6, capacity=6000, keys=4096, shared=256, reads_per_put=24, read_keys=256),
+        Phase("steady", 4, capacity=6000, keys=4096, shared=256, reads_per_put=24, read_keys=256),
         # Keys that all hash to two sets of many, with one fingerprint: every lookup must compare.
-        Phase("crowd", 1, capacity=448, keys=40, shared=16, crowd=2, twins=True),
+        Phase("crowd", 1.5, capacity=448, keys=40, shared=16, crowd=2, twins=True),
         # Every worker in one set: two free slots for all, whose versions go round at once.
-        Phase("one set", 1, capacity=14, keys=20, shared=8),
+        Phase("one set", 1.5, capacity=14, keys=20, shared=8),
         # Three keys overwritten at full speed.
-        Phase("hot", 1, capacity=14, keys=3, shared=1, removes_in=1000),
+        Phase("hot", 1.5, capacity=14, keys=3, shared=1, removes_in=1000),
         # More keys than fit, half of them too old, removals, whole snapshots given up.
         Phase(
             "classes", 1, capacity=1400, keys=4096, shared=256, reads_per_put=4, read_keys=256,
