@@ -72,7 +72,7 @@ FAULTS = (
     *runs("two_keys", "P2=2 ONEKEY REMOVES CLEARZERO", "P2=2 GIVEUP EXACTWORD", caught=True),
     *runs("two_keys", "P2=2 HAND PLAINHAND", caught=True),
     *runs("stopped_writer", "EMPTY ONEKEY WAITS", "ONEKEY BUDGET=5", caught=True),
-    *runs("reaping", "NAIVEREAP", "NOTELATE", "LATE REAPERS=2 NOGENERATION", caught=True),
+    *runs("reaping", "NAIVEREAP", "NOTELATE", "LATE REAPERS=2 NOREASK", caught=True),
 )
 LONG = (
     *runs("one_key", "", "CALLS=1 NR=2", "VM=3", "MAXD=2 CALLS=1"),

@@ -18,7 +18,7 @@
    Configuration: that of set.pml, P1 and P2 puts of writer 1 and of the others, DEATHS (1),
    STOPS (0), REAPERS (1), LATE.
    Planted faults: NAIVEREAP a reaper does not look for living writers that name the slot.
-   NOGENERATION a note is cleared, whatever its generation. NOTELATE a writer notes its claim after
+   NOREASK it does not ask again, after it has read a note, whose line it is. NOTELATE a writer notes its claim after
    it was exchanged. */
 #ifndef P1
 #define P1 1
@@ -146,7 +146,7 @@ inline take_back()
           if :: !(ACTIVE(other) && NOTED(other) == s) -> goto next_line :: else -> skip fi
         };
         other = line_owner[x];
-        if :: LIVES(other) -> goto later :: else -> skip fi;
+        if :: USED(other) && LIVES(other) -> goto later :: else -> skip fi;
 next_line:
         atomic { other = 0; x++ }
       od;
@@ -184,14 +184,18 @@ proctype reaper()
      };
     if :: LIVES(o) -> goto later :: else -> skip fi;
     atomic { n = note[l]; s = NOTED(n) };
-    if :: !ACTIVE(n) -> goto free_line :: else -> skip fi;
-#ifndef NOGENERATION
-    if :: GEN(n) != GEN(o) -> goto later :: else -> skip fi;
+    if :: !ACTIVE(n) -> goto clear_line :: else -> skip fi;
+#ifndef NOREASK
+    other = line_owner[l]; /* the line may have been freed, and taken by another, before n was read */
+    if :: USED(other) && LIVES(other) -> goto later :: else -> skip fi;
 #endif
     take_back();
+clear_line:
+    atomic { o = line_owner[l]; other = 0 };
+    if :: !USED(o) -> goto later :: else -> skip fi;
     n = note[l];
     if :: ACTIVE(n) -> goto later :: else -> skip fi;
-free_line:
+    if :: LIVES(o) -> goto later :: else -> skip fi;
     atomic {
       if
       :: line_owner[l] == o -> assert(state[holder[l]] == DEAD); line_owner[l] = NOBODY(GEN(o))

@@ -49,11 +49,11 @@
 #define CHANGE_OF(w, s) (1 + ((w) << 1) + ((s) << 2))
 #define PUBLISHES(h) CLAIMED(h, PSLOT(h))
 #define ANNOUNCED(h, w, s) (((h) & ~15) + VERSION + CHANGE_OF(w, s))
-/* h still shows the change that its writer announced by the word `mine`. */
+/* h still shows the change that its writer announced as the word `mine`. */
 #ifdef EXACTWORD
-#define SHOWS(h) ((h) == mine)
+#define SHOWS(h) (h == mine)
 #else
-#define SHOWS(h) (CHANGE(h) == CHANGE(mine) && PUBLISHES(h) == PUBLISHES(mine))
+#define SHOWS(h) (CHANGE(h) == CHANGE(mine))
 #endif
 
 /* tag = ver | visited 1 | fingerprint 1 | slot 2 | valid 1 */
