@@ -20,6 +20,7 @@ CONCURRENT = [
     "cache_stress_test.cpp",
     "counters_test.cpp",
     "set_stress_test.cpp",
+    "torture_test.cpp",
     "worker_pool_test.cpp",
 ]
 UNSANITIZED = ["explorer_test.cpp"]
