@@ -98,6 +98,8 @@ class Explorer final : public Listener {
 
   [[nodiscard]] std::uint64_t schedules() const noexcept { return schedules_; }
   [[nodiscard]] bool is_complete() const noexcept { return is_complete_; }
+  // All schedules with up to so many preemptions hold; -1: not even without any.
+  [[nodiscard]] int complete_preemptions() const noexcept { return complete_preemptions_; }
   [[nodiscard]] const Failure& failure() const noexcept { return failure_; }
 
   // For the scenario. None of them is an access but `look`, which is where a kill can be seen.
@@ -181,6 +183,7 @@ class Explorer final : public Listener {
   bool is_quiet_ = false;
   bool has_new_shared_ = false;
   bool is_complete_ = false;
+  int complete_preemptions_ = -1;
   std::uint64_t words_ = 0, ghosts_ = 0, schedules_ = 0;
   std::mt19937_64 random_;
   unsigned switch_in_ = 1;

@@ -305,6 +305,7 @@ inline bool Explorer::explore(Limits limits, std::uint64_t most) {
     }
   } while (has_new_shared_);
   is_complete_ = true;
+  complete_preemptions_ = static_cast<int>(limits.preemptions);
   return true;
 }
 
