@@ -17,6 +17,7 @@ Key = tuple[int, int]
 MASK = 2**64 - 1
 ODD = 0x9E3779B97F4A7C15
 USER_SETS = 64
+CLOCK_SETS = (0, 16, 32)
 ABSENT, EXPIRED, STALE, FRESH = range(4)
 SPECULATIVE = 1
 EVICTIONS = {
@@ -227,7 +228,7 @@ class StoreTwin:
     def _steered(self, index: int) -> tuple[Rule, int]:
         """The rule and the quota of a set: only whole cycles of 64 sets have leaders."""
         is_leader = index < self.sets // 64 * 64
-        rule: Rule = "clock" if is_leader and index % 32 == 0 else "sieve"
+        rule: Rule = "clock" if is_leader and index % 64 in CLOCK_SETS else "sieve"
         return rule, 2 if is_leader and index % 8 == 6 else 1
 
     def _stamp(self, written_at_ms: int) -> int:

@@ -178,6 +178,13 @@ class File:
         (tag,) = struct.unpack_from("<I", self.bytes, self.lines_at + 8 + 4 * way)
         return (tag >> 4) & 15
 
+    def lend_lines(self, lines: range, claim: int) -> None:
+        """Journal lines in use by attachment 50, which is nobody, in generation 9."""
+        for line in lines:
+            at = self.lines_at - (256 - line) * 64
+            struct.pack_into("<QI", self.bytes, at, claim, 1 | 9 << 1 | 50 << 17)
+        struct.pack_into("<I", self.bytes, 4096 + 24, len(lines))  # writers
+
     def add_to_seq(self, slot: int, by: int) -> None:
         at = self.slots_at + slot * self.slot_bytes
         struct.pack_into("<Q", self.bytes, at, struct.unpack_from("<Q", self.bytes, at)[0] + by)
@@ -232,12 +239,19 @@ def test_claims_of_the_dead_are_counted_as_they_are_taken_back(
 ) -> None:
     """Attachment 50 is nobody; its journal line says that it was filling slot 3 of set 0."""
     file = File(path)
-    preamble_end = file.lines_at
-    line = preamble_end - 256 * 64 + 77 * 64
-    struct.pack_into("<QI", file.bytes, line, 1 | 3 << 1 | 9 << 5, 1 | 9 << 1 | 50 << 17)
+    file.lend_lines(range(77, 78), claim=1 | 3 << 1 | 9 << 5)
     file.set_word(0, 1 << 3)
     assert moved(shared, lambda s: s.reap()) == {"claims_reaped": 1}
     assert moved(shared, lambda s: s.reap()) == {} and shared.check() == []
+
+
+def test_a_put_gives_up_without_a_journal_line_and_frees_those_of_the_dead(
+    shared: EmbeddingCache, path: Path
+) -> None:
+    File(path).lend_lines(range(256), claim=9 << 5)
+    changes = moved(shared, lambda s: put(s, [1, 2]))
+    assert changes == {"puts_given_up": 2, "puts_no_journal": 2}
+    assert put(shared, [1, 2]) == 2 and shared.check() == []
 
 
 def test_what_was_recovered_is_counted_by_who_recovered_it(
