@@ -75,15 +75,15 @@ FAULTS = (
     *runs("reaping", "NAIVEREAP", "NOTELATE", "LATE REAPERS=2 NOREASK", caught=True),
 )
 LONG = (
-    *runs("one_key", "", "CALLS=1 NR=2", "VM=3", "MAXD=2 CALLS=1"),
+    *runs("one_key", "", "VM=3"),
     *runs("two_keys", "P2=2 REMOVES", "P2=2 GIVEUP", "P2=2 ANYSLOT", "P2=2 VM=3"),
-    *runs("two_keys", "CALLS=1 REMOVES ONEKEY", "CALLS=1", "CALLS=1 HAND ONEKEY"),
+    *runs("two_keys", "CALLS=1 REMOVES", "CALLS=1 HAND", "CALLS=1 SAMEFP"),
     *runs("stopped_writer", ""),
-    *runs("reaping", "ONEKEY", "LATE REAPERS=2"),
+    *runs("reaping", "LATE REAPERS=2", ""),
 )
 FULL = (
-    *runs("reaping", "", "ONEKEY DEATHS=2", "ONEKEY REAPERS=2"),
-    *runs("two_keys", "CALLS=2 ONEKEY REMOVES", "CALLS=1 HAND", "CALLS=1 NS=4"),
+    *runs("reaping", "ONEKEY DEATHS=2", "ONEKEY REAPERS=2", "ONEKEY STOPS=1"),
+    *runs("two_keys", "CALLS=2 ONEKEY REMOVES", "CALLS=1 ONEKEY NS=4"),
     *runs("stopped_writer", "CALLS=1 ONEKEY"),
 )
 
