@@ -25,7 +25,7 @@
 //   ages), from when its stamp looks young again for at most 5 units; and so on. When a reader
 //   accepts a longer age than any before, stamps written earlier count other units: wrong hints,
 //   so a verification too many or a find too late, never a wrong victim.
-// Memory: none. Cost: about 20 ns; no atomics.
+// Memory: none. Cost: about 50 ns; no atomics.
 #pragma once
 
 #include <array>
