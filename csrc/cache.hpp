@@ -227,11 +227,12 @@ class Cache {
   }
 
   // Sentences about what is broken. The number of entries is compared only when nothing was written
-  // or removed meanwhile, by this process or any other, and nobody has died.
+  // or removed meanwhile, and nobody else has been here who may have died between a change and its
+  // count.
   [[nodiscard]] std::vector<std::string> check() {
     const std::uint64_t ended = changes_ended_.load(std::memory_order_acquire);  // (2)
     const std::uint64_t begun = changes_begun_.load(std::memory_order_relaxed);
-    const bool is_alone = is_alone_now() && table_.state().reaped.load() == 0;
+    const bool is_alone = table_.state().joined.load(std::memory_order_relaxed) == 1;
     Findings findings = walk(table_, segment_.preamble());
     const bool is_quiet = ended == begun && begun == changes_begun_.load(std::memory_order_relaxed);
     if (is_alone && is_quiet && findings.broken.empty() &&
@@ -299,13 +300,6 @@ class Cache {
       reap();
     }
     huge_bytes_ = segment_.huge_bytes();
-  }
-
-  [[nodiscard]] bool is_alone_now() const noexcept {
-    for (std::uint32_t other = 0; other < kAttachments; ++other) {
-      if (other != segment_.attachment() && segment_.is_alive(other)) return false;
-    }
-    return true;
   }
 
   [[nodiscard]] std::size_t whole_row_bytes() const noexcept {

@@ -120,7 +120,12 @@ class Membership {
     const std::lock_guard guard(file_->mutex());
     if (has_left_) return;
     has_left_ = true;
-    if (epoch_.load(std::memory_order_acquire) == fork_epoch()) sign_off();  // (2)
+    if (epoch_.load(std::memory_order_acquire) == fork_epoch()) {  // (2)
+      sign_off();
+      // The mapping keeps the file open, and its locks, beyond the descriptor's end.
+      unlock_byte(file_->fd(), byte_of(attachment()));
+      unlock_byte(file_->fd(), kAttachByte);
+    }
     file_->close();
   }
 
@@ -131,6 +136,7 @@ class Membership {
     const auto is_reusable = [&](std::uint32_t id) {
       return is_alone || pool_.clear_dead(id, [] { return true; });
     };
+    preamble_->state.joined.fetch_add(1, std::memory_order_relaxed);
     const std::uint32_t id =
         take_attachment(file_->fd(), preamble_->attachments, has_locks_, path_, is_reusable);
     attachment_.store(id, std::memory_order_relaxed);
@@ -167,6 +173,7 @@ class Membership {
 
   // Alone: what is noted of others and of claims is of the past.
   void start_anew() noexcept {
+    preamble_->state.joined.store(1, std::memory_order_relaxed);
     pool_.reset();
     for (std::uint32_t id = 0; id < kAttachments; ++id) {
       if (id != attachment()) preamble_->attachments[id].used.store(0, std::memory_order_relaxed);
