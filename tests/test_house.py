@@ -18,6 +18,12 @@ COVERED_BY = {
     "bench/workload_labels.py": "tests/bench/test_workload.py",
     "bench/workload_lists.py": "tests/bench/test_workload.py",
     "bench/workload_times.py": "tests/bench/test_workload.py",
+    "csrc/bindings.hpp": "tests/csrc/test_arrays.py",
+    "csrc/convert_neon.hpp": "tests/csrc/convert_test.cpp",
+    "csrc/convert_portable.hpp": "tests/csrc/convert_test.cpp",
+    "csrc/convert_x86.hpp": "tests/csrc/convert_test.cpp",
+    "csrc/dlpack.hpp": "tests/csrc/test_arrays.py",
+    "csrc/header.hpp": "tests/csrc/layout_test.cpp",
     "server/__main__.py": "tests/server/cli/test_app.py",
     "server/models/contract.py": "tests/server/models/test_loading.py",
 }
