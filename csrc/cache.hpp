@@ -382,7 +382,7 @@ class Cache {
     tally.count(event_of(result.cause));
     if (!Samples::wants(place)) return;
     const auto* slot = table_.set(place.set).slot(result.victim.slot());
-    samples_.evicted(rules.now_ms - slot->written_at_ms.load(std::memory_order_relaxed));
+    samples_.evicted(age_ms(slot->written_at_ms.load(std::memory_order_relaxed), rules.now_ms));
   }
 
   Segment segment_;

@@ -15,7 +15,7 @@
 #include <cstdint>
 
 #include "histogram.hpp"
-#include "key.hpp"
+#include "slot.hpp"
 
 namespace predawn {
 
@@ -33,7 +33,7 @@ class Samples {
     const std::uint64_t mark = (key.lo * 0x9e3779b97f4a7c15u) ^ key.hi;
     const std::int64_t before = last.read_ms.exchange(now_ms, std::memory_order_relaxed);
     if (last.mark.exchange(mark, std::memory_order_relaxed) != mark || before == 0) return;
-    reuse_gap_.record(static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ms - before)));
+    reuse_gap_.record(static_cast<std::uint64_t>(predawn::age_ms(before, now_ms)));
   }
 
   void evicted(std::int64_t lifetime_ms) noexcept {

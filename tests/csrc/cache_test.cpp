@@ -149,6 +149,18 @@ std::vector<Key> scanned(Cache& cache, std::size_t room, bool with_rows) {
   return all;
 }
 
+void test_clocks_may_show_anything() {
+  const auto cache = new_cache(5 * kWays);  // set 4 is sampled
+  for (const std::int64_t now_ms : {INT64_MIN, INT64_MAX, INT64_MIN, std::int64_t{-1}}) {
+    const std::vector<Key> keys = keys_from(static_cast<std::uint64_t>(now_ms) % 1'009, 200);
+    EXPECT(put(*cache, keys, {now_ms, 0, 0}) == 200);
+    get(*cache, keys, now_ms);
+    get(*cache, keys, INT64_MAX);
+    get(*cache, keys, INT64_MIN);
+  }
+  EXPECT(cache->samples().lifetime().count() > 0 && cache->check().empty());
+}
+
 void test_scans_of_every_room_see_all_once() {
   const auto cache = new_cache(300);
   const std::vector<Key> keys = keys_from(0, 150);
@@ -264,6 +276,7 @@ int main() {
   predawn::test_batches_of_thousands_are_shared();
   predawn::test_rows_longer_than_the_stack_takes();
   predawn::test_duplicates_are_worked_in_order();
+  predawn::test_clocks_may_show_anything();
   predawn::test_scans_of_every_room_see_all_once();
   predawn::test_snapshot_floor_never_falls();
   predawn::test_attach_sees_what_the_last_one_left();

@@ -190,7 +190,7 @@ void test_count_that_disagrees() {
   const Victim victim;
   victim.preamble().state.entries.fetch_add(1);
   victim.expect_only("counters: 25 entries counted, 24 found");
-  victim.preamble().state.reaped.store(1);  // somebody died, maybe before it counted
+  victim.preamble().state.joined.store(2);  // who may have died before it counted
   EXPECT(victim.cache().check().empty());
 }
 

@@ -41,6 +41,13 @@ void test_gaps_lie_between_reads_of_one_key() {
   EXPECT(samples->reuse_gap().count() == 2 && samples->reuse_gap().sum() == 700);
 }
 
+void test_gaps_never_overflow() {
+  const auto samples = std::make_unique<Samples>();
+  samples->read({1, 0}, kPlace, INT64_MIN, 0);
+  samples->read({1, 0}, kPlace, INT64_MAX, 0);
+  EXPECT(samples->reuse_gap().count() == 1 && samples->reuse_gap().sum() == INT64_MAX);
+}
+
 void test_keys_that_meet_forget_one_another() {
   const auto samples = std::make_unique<Samples>();
   samples->read({1, 0}, kPlace, 1'000, 0);
@@ -65,6 +72,7 @@ int main() {
   predawn::test_one_set_in_64_is_sampled_and_leads_nobody();
   predawn::test_ages_are_of_hits_only();
   predawn::test_gaps_lie_between_reads_of_one_key();
+  predawn::test_gaps_never_overflow();
   predawn::test_keys_that_meet_forget_one_another();
   predawn::test_lifetimes_are_never_negative();
   return predawn::testing::failures == 0 ? 0 : 1;
