@@ -260,7 +260,10 @@ void test_check_waits_for_no_writer() {
   const auto cache = new_cache(1'400);
   std::atomic<bool> stops{false};
   std::thread writer([&] {
-    for (std::uint64_t first = 0; !stops.load(); ++first) put(*cache, keys_from(first % 5'000, 50));
+    std::uint64_t first = 0;
+    do {
+      put(*cache, keys_from(first++ % 5'000, 50));
+    } while (!stops.load());
   });
   for (int round = 0; round < 200; ++round) EXPECT(cache->check().empty());
   stops.store(true);

@@ -214,4 +214,4 @@ class StoreAndTwin(RuleBasedStateMachine):
 
 
 TestStoreAndTwin = StoreAndTwin.TestCase
-TestStoreAndTwin.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestStoreAndTwin.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
