@@ -22,6 +22,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,15 @@ inline Descriptor open_existing(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) refuse_file(errno, path, "opening");
   return file;
+}
+
+// The same file through a description of its own; closed where that cannot be had. A mapping keeps
+// its description, and the locks taken through it, for as long as anybody maps it: in a child of
+// fork that would be beyond its parent's death.
+inline Descriptor reopened(int fd) {
+  char name[32];
+  std::snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+  return Descriptor(::open(name, O_RDWR | O_CLOEXEC));
 }
 
 inline std::uint64_t regular_size(int fd, const std::string& path) {
@@ -102,7 +112,8 @@ struct OpenStore {
   void map(const TableHeader& believed, const Layout& its_layout) {
     header = believed;
     layout = its_layout;
-    mapping.emplace(file.fd(), layout.file_bytes, path);
+    const Descriptor apart = detail::reopened(file.fd());
+    mapping.emplace(apart.is_open() ? apart.get() : file.fd(), layout.file_bytes, path);
     advise_pages(*mapping, options.huge_pages);
     membership.emplace(&file, preamble(), path, is_anonymous, options.attach_timeout_ms);
   }
