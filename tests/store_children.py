@@ -1,7 +1,7 @@
 """Children of tests on a shared store: what they do, in a module that a spawned one can import."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -43,7 +43,7 @@ class Child:
 
 
 @contextmanager
-def child(method: str, work: Callable[..., None], *arguments: Any) -> Iterator[Child]:
+def child(method: str, work: Callable[..., None], *arguments: Any) -> Generator[Child, None, None]:
     """Killed at the end, if it still lives."""
     made = Child(method, work, *arguments)
     try:
