@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "sanitize"
 NATIVE = ROOT / "tests" / "csrc"
 AT_ONCE = 2
+NATIVE_PARTS = 3
 LIMIT_S = 900.0
 # name -> what the compiler calls it, and the runtime that Python has to load first
 SANITIZERS = {"address": ("address,undefined", "libasan.so"), "thread": ("thread", "libtsan.so")}
@@ -132,12 +133,17 @@ def python_jobs(sanitizer: str, seconds: int) -> list[Job]:
     ]
 
 
-def native_job(sanitizer: str) -> Job:
-    """All native tests, as `make test` runs them."""
+def native_jobs(sanitizer: str) -> list[Job]:
+    """All native tests, as `make test` runs them, in parts of like length."""
     pytest = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    return job_of(
-        "native tests", sanitizer, *pytest, "-k", sanitizer, str(NATIVE / "test_native.py")
-    )
+    names = sorted(path.stem for path in NATIVE.glob("*_test.cpp"))
+    jobs: list[Job] = []
+    for part in range(NATIVE_PARTS):
+        chosen = f"{sanitizer} and ({' or '.join(names[part::NATIVE_PARTS])})"
+        name = f"native tests, part {part + 1}"
+        command = (*pytest, "-k", chosen, str(NATIVE / "test_native.py"))
+        jobs.append(job_of(name, sanitizer, *command))
+    return jobs
 
 
 def stress_jobs(sanitizer: str, seconds: int) -> list[Job]:
@@ -226,7 +232,7 @@ def work(pool: ThreadPoolExecutor, seconds: int) -> list[Outcome]:
     outcomes: list[Outcome] = []
     jobs = [build_job(sanitizer) for sanitizer in SANITIZERS]
     for step in (jobs, later_jobs(seconds)):
-        for future in [pool.submit(run, job) for job in step]:
+        for future in as_completed([pool.submit(run, job) for job in step]):
             outcomes.append(future.result())
             show(outcomes[-1])
         if not all(outcome.is_well for outcome in outcomes):
@@ -235,10 +241,10 @@ def work(pool: ThreadPoolExecutor, seconds: int) -> list[Outcome]:
 
 
 def later_jobs(seconds: int) -> list[Job]:
-    """What needs the build, or nothing; the longest first."""
-    jobs = [native_job(sanitizer) for sanitizer in SANITIZERS]
+    """What needs the build, or nothing."""
+    jobs = [job for sanitizer in SANITIZERS for job in python_jobs(sanitizer, seconds)]
     for sanitizer in SANITIZERS:
-        jobs += python_jobs(sanitizer, seconds) + stress_jobs(sanitizer, seconds)
+        jobs += native_jobs(sanitizer) + stress_jobs(sanitizer, seconds)
     compiler = fuzzer()
     if compiler is None:
         print("fuzzer: left out, no clang++ with -fsanitize=fuzzer here", flush=True)
