@@ -82,9 +82,9 @@ LONG = (
     *runs("reaping", "LATE REAPERS=2", ""),
 )
 FULL = (
-    *runs("reaping", "ONEKEY DEATHS=2", "ONEKEY REAPERS=2", "ONEKEY STOPS=1"),
+    *runs("reaping", "ONEKEY DEATHS=2", "ONEKEY STOPS=1"),
     *runs("two_keys", "CALLS=2 ONEKEY REMOVES", "CALLS=1 ONEKEY NS=4"),
-    *runs("stopped_writer", "CALLS=1 ONEKEY"),
+    *runs("stopped_writer", "CALLS=1 ONEKEY EMPTY"),
 )
 
 
