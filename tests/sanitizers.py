@@ -102,13 +102,17 @@ def build_job(sanitizer: str) -> Job:
 
 
 def loaded(sanitizer: str) -> dict[str, str]:
-    """The environment in which Python runs the instrumented extensions."""
-    runtime = SANITIZERS[sanitizer][1]
-    found = subprocess.run(
-        ["g++", f"-print-file-name={runtime}"], check=True, capture_output=True, text=True
-    )
-    path = Path(found.stdout.strip()).resolve()
-    return {"LD_PRELOAD": str(path), "PYTHONPATH": str(WORK / sanitizer / "lib")}
+    """The environment in which Python runs the instrumented extensions. The C++ library comes
+    first, too: the sanitizer looks at its exceptions when it starts."""
+    libraries = [library(name) for name in (SANITIZERS[sanitizer][1], "libstdc++.so")]
+    return {"LD_PRELOAD": " ".join(libraries), "PYTHONPATH": str(WORK / sanitizer / "lib")}
+
+
+def library(name: str) -> str:
+    """The path of a library of the compiler's."""
+    command = ["g++", f"-print-file-name={name}"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return str(Path(found.stdout.strip()).resolve())
 
 
 def python_jobs(sanitizer: str, seconds: int) -> list[Job]:
