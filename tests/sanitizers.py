@@ -168,7 +168,12 @@ def stress_jobs(sanitizer: str, seconds: int) -> list[Job]:
 
 
 def program_job(
-    name: str, sanitizer: str, compiler: Sequence[str], source: str, *arguments: str
+    name: str,
+    sanitizer: str,
+    compiler: Sequence[str],
+    source: str,
+    *arguments: str,
+    **environment: str,
 ) -> Job:
     """Compiles a program and runs it."""
     binary = WORK / f"{source}.{sanitizer}"
@@ -176,7 +181,7 @@ def program_job(
     script = 'binary=$1 && shift && count=$1 && shift && "${@:1:count}" && "$binary" "${@:count+1}"'
     building = [*compile_, str(NATIVE / source), "-o", str(binary)]
     command = ("bash", "-c", script, "bash", str(binary), str(len(building)), *building, *arguments)
-    return job_of(name, sanitizer, *command)
+    return job_of(name, sanitizer, *command, **environment)
 
 
 def fuzzer() -> str | None:
@@ -207,6 +212,8 @@ def fuzz_job(compiler: str, seconds: int) -> Job:
         (*compile_, "-fno-sanitize-recover=undefined"),
         "fuzz_attach.cpp",
         *(*limits, artifacts, str(corpus)),
+        ASAN_OPTIONS="detect_leaks=0",  # it says what it found itself, and ends with 1
+        UBSAN_OPTIONS="print_stacktrace=1",
     )
 
 
