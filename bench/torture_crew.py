@@ -37,6 +37,13 @@ class Crew:
         """Workers that are stopped."""
         return frozenset(self._stopped)
 
+    def pid(self, number: int) -> int:
+        """Of a living worker's process."""
+        process = self._processes[number]
+        if process is None:
+            raise BenchError(f"torture: worker {number} does not live")
+        return process.pid
+
     def running(self) -> list[int]:
         """Workers that live and are not stopped."""
         return [i for i, held in enumerate(self._processes) if held and i not in self._stopped]

@@ -139,9 +139,10 @@ class Disturber:
         self._tally.stops += len(chosen)
         self._put_beside()
         number = self._plan("go on", time.monotonic() + self._length_s(), *chosen)
-        self._watched[number] = self._watch()
+        self._watched[number] = self.watch()
 
-    def _watch(self) -> Watched:
+    def watch(self) -> Watched:
+        """Who runs now, to be compared later."""
         attached = self._supervisor.attached()
         running = [worker for worker in self._crew.running() if attached[worker]]
         return Watched(time.monotonic(), running, self._supervisor.beats(), list(self._changes))
@@ -154,12 +155,13 @@ class Disturber:
 
     def _go_on(self, number: int, workers: tuple[int, ...]) -> None:
         self._put_beside()
-        self._look_for_stalled(self._watched.pop(number))
+        self.look_for_stalled(self._watched.pop(number))
         for worker in workers:
             self._crew.go_on(worker)
             self._changes[worker] += 1
 
-    def _look_for_stalled(self, then: Watched) -> None:
+    def look_for_stalled(self, then: Watched) -> None:
+        """Counts who ran all the time since and did nothing, if that was long ago."""
         if time.monotonic() - then.since < _LONG_STOP_S:
             return
         beats = self._supervisor.beats()

@@ -28,10 +28,10 @@ def create(
     """A store, closed, and the history of its keys.
 
     shared: so many of the keys are written by every worker, the others by one each. reads_per_put:
-    batches, of `read_keys` keys each. removes_in, floors_in: one batch of changes in so many removes a key, one round in so
-    many raises the snapshot floor (0: none). pause_us: after each round. expires: half of what was
-    written counts as too old. crowd: all keys lie in so many sets (0: anywhere); twins: with one
-    fingerprint, too.
+    batches, of `read_keys` keys each. removes_in, floors_in: one batch of changes in so many
+    removes a key, one round in so many raises the snapshot floor (0: none). pause_us: after each
+    round. expires: half of what was written counts as too old. crowd: all keys lie in so many sets
+    (0: anywhere); twins: with one fingerprint, too.
     """
 
 def work(store: str, oracle: str, first: int, threads: int, seed: int) -> None:
