@@ -1,17 +1,17 @@
 // The store as its callers see it: batches of keys over one table, and what they added up to.
 //
-// What: `Cache`: create, attach; get_many, put_many, touch_many, invalidate_many, scan, check,
-// reap. When not: single keys (a batch of one is the way), checking of arguments (bindings.cpp
-// does). Functions: all are safe from any thread of any process; buffers belong to the caller and
-// are not
-//   kept. get_many and put_many wait for nobody.
-// Design: a batch is a pipeline: the set line of a key is asked for `2 * kAhead` keys before it is
-//   read, its slot `kAhead` keys before. Each key is atomic by itself, a batch is not. Keys of a
-//   batch may repeat; they are worked in order, unless worker threads share a batch of thousands.
-// Memory: the mapping, 32 KiB, and a row on the stack. Cost: table.hpp's, with the misses to memory
-//   overlapped; a handful of relaxed additions a call.
-//   Change counts: (1) release in ChangeWindow's end pairs with (2) acquire in `check`, so that a
-//   walk without any change meanwhile sees the counters of every finished change.
+// What: `Cache`: create, attach; get_many, put_many, touch_many, invalidate_many,
+// invalidate_before,
+//   scan, check, reap, close.
+// When not: single keys (a batch of one is the way), checking of arguments (bindings_cache.cpp).
+// Functions: safe from any thread of any process; buffers belong to the caller and are not kept.
+// Design: batches go through batch.hpp's pipeline. Each key is atomic by itself, a batch is not.
+// Keys
+//   may repeat; they are worked in order, unless worker threads share a batch of thousands.
+// Memory: the mapping, 80 KiB, and a row on the stack. Cost: table.hpp's, memory asked for ahead; a
+//   handful of relaxed additions a call.
+//   (1) release in ChangeWindow's end pairs with (2) acquire in `check`: a walk without any change
+//   meanwhile sees the counts of every finished change.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch.hpp"
 #include "check.hpp"
 #include "reap.hpp"
 #include "recovery.hpp"
@@ -104,14 +105,8 @@ class Cache {
   // Returns the number found.
   std::size_t get_many(const GetRequest& request) {
     table_.accept_age(request.max_age_ms);
-    const ReadRules rules{
-        request.now_ms,
-        request.max_age_ms,
-        request.fresh_ms,
-        request.parts,
-        table_.row().padded_bytes(request.parts),
-        table_.state().snapshot_floor.load(std::memory_order_relaxed),
-    };
+    const ReadRules rules =
+        table_.read_rules(request.now_ms, request.max_age_ms, request.fresh_ms, request.parts);
     std::atomic<std::size_t> found{0};
     workers_.run(request.keys.size(), kGrain, [&](std::size_t begin, std::size_t end) noexcept {
       found.fetch_add(get_range(request, rules, begin, end), std::memory_order_relaxed);
@@ -143,8 +138,10 @@ class Cache {
     std::size_t found = 0;
     const std::uint32_t floor = table_.state().snapshot_floor.load(std::memory_order_relaxed);
     pipeline(
-        keys, 0, keys.size(), [&](Place place) { table_.prefetch_read(place, 0); },
-        [&](std::size_t i, Place place) { found += table_.touch(place, keys[i], floor) ? 1 : 0; });
+        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_read(place, 0); },
+        [&](std::size_t i, Place place, std::uint32_t) {
+          found += table_.touch(place, keys[i], floor) ? 1 : 0;
+        });
     return found;
   }
 
@@ -153,8 +150,8 @@ class Cache {
     const ChangeWindow window(*this);
     const unsigned budget = table_.budget();
     pipeline(
-        keys, 0, keys.size(), [&](Place place) { table_.prefetch_read(place, 0); },
-        [&](std::size_t i, Place place) {
+        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_read(place, 0); },
+        [&](std::size_t i, Place place, std::uint32_t) {
           const RemoveEnd end = table_.invalidate(place, keys[i], budget);
           if (end == RemoveEnd::kRemoved) tally.count(Event::kInvalidation);
           if (end == RemoveEnd::kBusy) tally.count(Event::kRemoveBusy);
@@ -185,9 +182,7 @@ class Cache {
       }
       Found found;
       Key key;
-      const ReadEnd end =
-          read_any(table_.set(at / kWays), static_cast<unsigned>(at % kWays), bounce.size(),
-                   bounce.empty() ? nullptr : bounce.data(), key, found);
+      const ReadEnd end = read_patiently(at, bounce, key, found);
       if (end != ReadEnd::kFound || found.snapshot < floor) continue;
       const std::size_t i = step.entries++;
       out.keys[i] = key;
@@ -254,22 +249,8 @@ class Cache {
   }
 
  private:
-  static constexpr std::size_t kAhead = 12;
-  static constexpr std::size_t kRing = 32;  // a power of two above 2 * kAhead
   static constexpr std::size_t kGrain = 2048;
-  static constexpr std::size_t kStackRow = 4096;
-
-  // Own memory for a row: on the stack unless rows are long.
-  class Bounce {
-   public:
-    explicit Bounce(std::size_t bytes)
-        : long_row_(bytes > kStackRow ? new std::byte[bytes] : nullptr) {}
-    [[nodiscard]] std::byte* data() noexcept { return long_row_ ? long_row_.get() : short_row_; }
-
-   private:
-    std::unique_ptr<std::byte[]> long_row_;
-    alignas(kLineBytes) std::byte short_row_[kStackRow];
-  };
+  static constexpr unsigned kScanTries = 64;
 
   // Marks a call that changes which entries there are.
   class ChangeWindow {
@@ -302,42 +283,57 @@ class Cache {
     huge_bytes_ = segment_.huge_bytes();
   }
 
+  // An entry that is overwritten all the time is looked at again and again, up to a point.
+  ReadEnd read_patiently(std::uint64_t at, std::vector<std::byte>& bounce, Key& key,
+                         Found& found) const noexcept {
+    ReadEnd end = ReadEnd::kRaced;
+    for (unsigned tries = 0; end == ReadEnd::kRaced && tries < kScanTries; ++tries) {
+      end = read_any(table_.set(at / kWays), static_cast<unsigned>(at % kWays), bounce.size(),
+                     bounce.empty() ? nullptr : bounce.data(), key, found);
+    }
+    return end;
+  }
+
   [[nodiscard]] std::size_t whole_row_bytes() const noexcept {
     return table_.row().padded_bytes(table_.row().parts());
   }
 
-  template <class Prefetch, class Visit>
-  void pipeline(std::span<const Key> keys, std::size_t begin, std::size_t end, Prefetch prefetch,
-                Visit visit) const noexcept {
-    std::array<Place, kRing> places;
-    const auto look = [&](std::size_t i) {
-      places[i % kRing] = table_.place(keys[i]);
-      table_.prefetch_line(places[i % kRing]);
-    };
-    for (std::size_t i = begin; i < std::min(end, begin + 2 * kAhead); ++i) look(i);
-    for (std::size_t i = begin; i < std::min(end, begin + kAhead); ++i) prefetch(places[i % kRing]);
-    for (std::size_t i = begin; i < end; ++i) {
-      if (i + 2 * kAhead < end) look(i + 2 * kAhead);
-      if (i + kAhead < end) prefetch(places[(i + kAhead) % kRing]);
-      visit(i, places[i % kRing]);
-    }
-  }
-
+  // Compiled once for each instruction set that makes a difference, and whole: a call per key would
+  // cost as much as the key.
   std::size_t get_range(const GetRequest& request, const ReadRules& rules, std::size_t begin,
                         std::size_t end) noexcept {
+#if defined(__x86_64__)
+    if (table_.row().isa() == Isa::kAvx512) return get_range_avx512(request, rules, begin, end);
+#endif
+    return get_range_by<Isa::kPortable>(request, rules, begin, end);
+  }
+
+#if defined(__x86_64__)
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"),
+                 flatten)) std::size_t get_range_avx512(const GetRequest& request,
+                                                        const ReadRules& rules, std::size_t begin,
+                                                        std::size_t end) noexcept {
+    return get_range_by<Isa::kAvx512>(request, rules, begin, end);
+  }
+#endif
+
+  template <Isa kIsa>
+  std::size_t get_range_by(const GetRequest& request, const ReadRules& rules, std::size_t begin,
+                           std::size_t end) noexcept {
     const std::size_t values = std::size_t{request.parts} * table_.row().dim();
-    Bounce bounce(rules.row_bytes);
+    RowMemory bounce(rules.row_bytes);
     Tally tally;
     MissTally misses;
     pipeline(
-        request.keys, begin, end,
-        [&](Place place) { table_.prefetch_read(place, rules.row_bytes); },
-        [&](std::size_t i, Place place) {
+        table_, request.keys, begin, end,
+        [&](Place place) { return table_.template prefetch_read<kIsa>(place, rules.row_bytes); },
+        [&](std::size_t i, Place place, std::uint32_t hint) {
           const ReadOut out{request.out + i * values, request.ages + i,
                             request.snapshots == nullptr ? nullptr : request.snapshots + i,
                             request.states == nullptr ? nullptr : request.states + i};
           const Key& key = request.keys[i];
-          const State state = table_.get(place, key, rules, bounce.data(), out, tally);
+          const State state =
+              table_.template get<kIsa>(place, hint, key, rules, bounce.data(), out, tally);
           if (state == State::kAbsent) misses.count(table_.group_of(place));
           if (Samples::wants(place)) samples_.read(key, place, rules.now_ms, *out.age_ms);
         });
@@ -349,11 +345,11 @@ class Cache {
   void put_all(std::span<const Key> keys, const float* rows, const WriteRules& rules,
                const JournalLease& lease, Tally& tally) {
     const std::size_t values = table_.row().values();
-    Bounce bounce(whole_row_bytes());
+    RowMemory bounce(whole_row_bytes());
     std::array<float, kScales> scales{};
     pipeline(
-        keys, 0, keys.size(), [&](Place place) { table_.prefetch_write(place); },
-        [&](std::size_t i, Place place) {
+        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_write(place); },
+        [&](std::size_t i, Place place, std::uint32_t) {
           table_.row().store(rows + i * values, bounce.data(), scales.data());
           const Log log{lease.line(), lease.generation(), place.set};
           count_put(place, rules, table_.put(place, keys[i], rules, bounce.data(), scales, log),

@@ -69,7 +69,7 @@ struct SharedState {
   std::atomic<std::int64_t> longest_age_ms;   // any reader has accepted so far; 0: nobody read
   std::atomic<std::uint64_t> reaped;          // claims taken back from the dead
   std::atomic<std::uint32_t> writers;         // journal lines in use: the budget of a put
-  std::atomic<std::uint32_t> joined;          // attachments since the entries were last exact
+  std::atomic<std::uint32_t> joined;          // came and did not leave: living or dead
   std::array<std::uint8_t, 16> boot_id;       // of the host's run in which `is_clean` was written
   std::array<std::uint8_t, 16> reserved_bytes;
   // Line 1: once per key that makes the table grow or shrink.

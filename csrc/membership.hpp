@@ -184,9 +184,12 @@ class Membership {
     pool_.give_back();
     preamble_->attachments[attachment()].used.store(0, std::memory_order_relaxed);
     if (must_recover() || !has_locks_) return;
+    // Whoever dies is never subtracted: perhaps a change of its is not counted, so the last one to
+    // leave does not call the stop clean, and the next to come counts anew.
+    const std::uint32_t before = preamble_->state.joined.fetch_sub(1, std::memory_order_relaxed);
     try {
       const AttachLock lock(file_->fd(), timeout_ms_, path_);
-      if (has_others(file_->fd()) || pool_.has_claims()) return;
+      if (before != 1 || has_others(file_->fd()) || pool_.has_claims()) return;
       preamble_->state.boot_id = boot_id();
       preamble_->state.is_clean.store(1, std::memory_order_release);  // (1)
     } catch (const std::exception&) {

@@ -96,6 +96,22 @@ class RowFormat {
     }
   }
 
+  // `load` for a caller that is compiled for `kIsa` itself, so that the commonest conversion is
+  // part of it.
+  template <Isa kIsa>
+  void load_by(const std::byte* from, const float* scales, float* to,
+               std::size_t parts) const noexcept {
+#if defined(__x86_64__)
+    if constexpr (kIsa == Isa::kAvx512) {
+      if (dtype_ == Dtype::kFp16) {
+        avx512::from_half(reinterpret_cast<const std::uint16_t*>(from), to, parts * dim_);
+        return;
+      }
+    }
+#endif
+    load(from, scales, to, parts);
+  }
+
   // The first `parts` parts of a row that `store` made.
   void load(const std::byte* from, const float* scales, float* to,
             std::size_t parts) const noexcept {

@@ -9,7 +9,7 @@
 //   tag itself before it believes it. `load_tags` is one relaxed look: good if the set's word is
 //   the same afterwards.
 // Design: the line is all that a miss reads. Untouched (zero) memory is a valid empty set.
-// Memory: 64 bytes a set. Cost: `match_hint` four 16-byte compares on x86.
+// Memory: 64 bytes a set. Cost: `match_hint` four 16-byte compares on x86, or one of 64.
 #pragma once
 
 #include <array>
@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "convert.hpp"
 #include "set_word.hpp"
 #include "slot.hpp"
 
@@ -76,13 +77,27 @@ inline constexpr std::uint32_t kMatchMask = 0x0fff0000u | Tag::kValid;
   const int all = _mm_movemask_epi8(_mm_packs_epi16(low, high));
   return static_cast<std::uint32_t>(all) >> 2;  // the first two lanes are the set's word
 }
+
+// The same in one compare. To be inlined into a function for AVX-512 (cache.hpp).
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) inline std::uint32_t
+vector_matches_avx512(const void* line, std::uint32_t fingerprint) noexcept {
+  const __m512i lanes = _mm512_load_si512(line);
+  const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMatchMask));
+  const __m512i wanted = _mm512_set1_epi32(static_cast<int>(match_word(fingerprint)));
+  const __mmask16 equal = _mm512_cmpeq_epi32_mask(_mm512_and_si512(lanes, mask), wanted);
+  return static_cast<std::uint32_t>(equal) >> 2;
+}
 #endif
 
-template <class A>
+template <Isa kIsa = Isa::kPortable, class A>
 [[nodiscard]] inline std::uint32_t match_hint(const SetLine<A>& line,
                                               std::uint32_t fingerprint) noexcept {
 #if defined(__x86_64__)
-  if constexpr (A::kVectorScan) return vector_matches(&line, fingerprint);
+  if constexpr (A::kVectorScan && kIsa == Isa::kAvx512) {
+    return vector_matches_avx512(&line, fingerprint);
+  } else if constexpr (A::kVectorScan) {
+    return vector_matches(&line, fingerprint);
+  }
 #endif
   std::uint32_t mask = 0;
   for (unsigned way = 0; way < kWays; ++way) {

@@ -36,6 +36,13 @@ struct Found {
   unsigned probes = 0;   // slots looked at
 };
 
+// Own memory for a row: whole words, and how many parts of it have a scale.
+struct RowBuffer {
+  std::byte* row = nullptr;
+  std::size_t bytes = 0;
+  std::size_t scales = 0;
+};
+
 enum class ReadEnd : std::uint8_t { kFound, kAbsent, kRaced };
 
 inline constexpr unsigned kReadTries = 4;
@@ -56,8 +63,8 @@ void load_fields(const SlotHeader<A>& slot, Found& found) noexcept {
 }
 
 template <class A>
-void load_scales(const SlotHeader<A>& slot, Found& found) noexcept {
-  for (std::size_t part = 0; part < kScales; ++part) {
+void load_scales(const SlotHeader<A>& slot, Found& found, std::size_t parts = kScales) noexcept {
+  for (std::size_t part = 0; part < parts; ++part) {
     found.scales[part] = std::bit_cast<float>(slot.scales[part].load(std::memory_order_relaxed));
   }
 }
@@ -65,7 +72,7 @@ void load_scales(const SlotHeader<A>& slot, Found& found) noexcept {
 // Tries the entry in `way`.
 template <class A, class Accept>
 ReadEnd read_way(const SetRef<A>& set, unsigned way, const Key& key, std::uint32_t fingerprint,
-                 std::size_t row_bytes, std::byte* row, Found& found, Accept&& accept) noexcept {
+                 const RowBuffer& buffer, Found& found, Accept&& accept) noexcept {
   found.tag = Tag(set.line->tags[way].load(std::memory_order_acquire));  // (3)
   if (!found.tag.valid() || found.tag.fingerprint() != fingerprint) return ReadEnd::kRaced;
   const SlotHeader<A>* slot = set.slot(found.tag.slot());
@@ -77,8 +84,8 @@ ReadEnd read_way(const SetRef<A>& set, unsigned way, const Key& key, std::uint32
     load_fields(*slot, found);
     found.has_row = accept(found);
     if (found.has_row) {
-      load_scales(*slot, found);
-      A::load_words(row_of(slot), row, row_bytes);
+      load_scales(*slot, found, buffer.scales);
+      A::load_words(row_of(slot), buffer.row, buffer.bytes);
     }
   }
   if (A::reread(slot->seq) != seq) return ReadEnd::kRaced;  // (2)
@@ -88,24 +95,33 @@ ReadEnd read_way(const SetRef<A>& set, unsigned way, const Key& key, std::uint32
 
 }  // namespace detail
 
-// `row` takes `row_bytes` (whole words) if `accept(found)`, called with the fields before they are
-// validated, says so. Found: everything in `found`, and the row, are of one published entry.
+// `buffer` takes the row if `accept(found)`, called with the fields before they are validated, says
+// so. Found: everything in `found`, and the row, are of one published entry. `hint`: ways that
+// match_hint named a moment ago, after the call began.
 template <class A, class Accept>
 ReadEnd read_entry(const SetRef<A>& set, const Key& key, std::uint32_t fingerprint,
-                   std::size_t row_bytes, std::byte* row, Found& found, Accept&& accept) noexcept {
+                   std::uint32_t hint, const RowBuffer& buffer, Found& found,
+                   Accept&& accept) noexcept {
   ReadEnd end = ReadEnd::kAbsent;
+  std::uint32_t ways = hint;
   for (unsigned tries = 0; tries < kReadTries; ++tries) {
+    if (ways == 0) ways = match_hint(*set.line, fingerprint);
     end = ReadEnd::kAbsent;
-    for (std::uint32_t left = match_hint(*set.line, fingerprint); left != 0; left &= left - 1) {
-      const auto way = static_cast<unsigned>(std::countr_zero(left));
-      const ReadEnd at_way =
-          detail::read_way(set, way, key, fingerprint, row_bytes, row, found, accept);
+    for (; ways != 0; ways &= ways - 1) {
+      const auto way = static_cast<unsigned>(std::countr_zero(ways));
+      const ReadEnd at_way = detail::read_way(set, way, key, fingerprint, buffer, found, accept);
       if (at_way == ReadEnd::kFound) return ReadEnd::kFound;
       if (at_way == ReadEnd::kRaced) end = ReadEnd::kRaced;
     }
     if (end == ReadEnd::kAbsent) return end;
   }
   return end;
+}
+
+template <class A, class Accept>
+ReadEnd read_entry(const SetRef<A>& set, const Key& key, std::uint32_t fingerprint,
+                   std::size_t row_bytes, std::byte* row, Found& found, Accept&& accept) noexcept {
+  return read_entry(set, key, fingerprint, 0, RowBuffer{row, row_bytes, kScales}, found, accept);
 }
 
 // The entry in `way`, whose ever it is, with its row unless `row` is null: for walks over a table.

@@ -81,7 +81,8 @@ int find_way(const SetRef<A>& set, SetWord word, const Tags& tags, const Key& ke
     if (word.is_claimed(tag.slot())) continue;
     const SlotHeader<A>* slot = set.slot(tag.slot());
     const std::uint64_t seq = slot->seq.load(std::memory_order_relaxed);
-    if (Tag::ver_of(seq) == tag.ver() && holds(*slot, key)) return static_cast<int>(way);
+    const bool is_written = (seq & 1) == 0 && Tag::ver_of(seq) == tag.ver();
+    if (is_written && holds(*slot, key)) return static_cast<int>(way);
   }
   return kNowhere;
 }

@@ -7,8 +7,8 @@
 // Design: `seq` is odd while the slot is being filled and grows by 2 with every writing. All
 //   fields are words of the atomics policy. Only the claimer of a slot writes it. `order` is the
 //   set's version at the claim: later written is higher (modulo 2^32). `checksum` covers the other
-//   fields and the row; it is verified when a file is recovered, never on a read. All-zero memory
-//   is a slot that was never written.
+//   fields but `order`, and the row; it is verified when a file is recovered, never on a read.
+//   All-zero memory is a slot that was never written.
 // Memory: 64 bytes and the row. Cost: relaxed words between the two reads of `seq` (1)/(2), see
 //   set_read.hpp.
 #pragma once

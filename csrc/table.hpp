@@ -39,6 +39,7 @@ struct ReadRules {
   std::int64_t fresh_ms = 0;  // not older: fresh; else stale
   std::uint32_t parts = 1;
   std::size_t row_bytes = 0;  // of these parts, whole words
+  std::size_t scales = 0;     // of these parts, where the row format has them
   std::uint32_t snapshot_floor = 0;
 };
 
@@ -94,16 +95,17 @@ class Table {
 
   void prefetch_line(Place place) const noexcept { __builtin_prefetch(set(place.set).line); }
 
-  // The slot that holds the key, if its set's line says so.
-  void prefetch_read(Place place, std::size_t row_bytes) const noexcept {
+  // The slot that holds the key, if its set's line says so. Returns the ways that may hold it.
+  template <Isa kIsa = Isa::kPortable>
+  std::uint32_t prefetch_read(Place place, std::size_t row_bytes) const noexcept {
     const Set held = set(place.set);
-    const std::uint32_t found = match_hint(*held.line, place.fingerprint);
-    if (found == 0) return;
-    prefetch_slot(held, first_tag(*held.line, found).slot(), row_bytes);
+    const std::uint32_t found = match_hint<kIsa>(*held.line, place.fingerprint);
+    if (found != 0) prefetch_slot(held, first_tag(*held.line, found).slot(), row_bytes);
+    return found;
   }
 
   // The slot that a put will fill, and the header of the one that it replaces.
-  void prefetch_write(Place place) const noexcept {
+  std::uint32_t prefetch_write(Place place) const noexcept {
     const Set held = set(place.set);
     const Tags tags = load_tags(*held.line);
     const SetWord word(held.line->word.load(std::memory_order_relaxed));
@@ -111,26 +113,29 @@ class Table {
     if (free != 0) prefetch_slot(held, detail::next_free(free, word.slot()), row_.bytes());
     const std::uint32_t found = match_hint(*held.line, place.fingerprint);
     if (found != 0) prefetch_slot(held, first_tag(*held.line, found).slot(), 0);
+    return found;
   }
 
-  // `bounce`: own memory for a row. Absent, or not young enough: the row is left as it was.
-  State get(Place place, const Key& key, const ReadRules& rules, std::byte* bounce,
-            const ReadOut& out, Tally& tally) const noexcept {
+  // `hint`: what prefetch_read gave. `bounce`: own memory for a row. Absent, or not young enough:
+  // the row is left as it was.
+  template <Isa kIsa = Isa::kPortable>
+  State get(Place place, std::uint32_t hint, const Key& key, const ReadRules& rules,
+            std::byte* bounce, const ReadOut& out, Tally& tally) const noexcept {
     Found found;
     const Set held = set(place.set);
     const auto is_wanted = [&](const Found& seen) {
       return seen.snapshot >= rules.snapshot_floor &&
              age_ms(seen.written_at_ms, rules.now_ms) <= rules.max_age_ms;
     };
-    const ReadEnd end =
-        read_entry(held, key, place.fingerprint, rules.row_bytes, bounce, found, is_wanted);
-    if (found.probes != 0) tally.count(Event::kProbe, found.probes);
+    const RowBuffer buffer{bounce, rules.row_bytes, rules.scales};
+    const ReadEnd end = read_entry(held, key, place.fingerprint, hint, buffer, found, is_wanted);
+    tally.count(Event::kProbe, found.probes);
     const std::int64_t age = age_ms(found.written_at_ms, rules.now_ms);
     const State state = judge(end, found, age, rules, tally);
     *out.age_ms = state >= State::kStale ? age : -1;
     if (out.state != nullptr) *out.state = static_cast<std::uint8_t>(state);
     if (state < State::kStale) return state;
-    row_.load(bounce, found.scales.data(), out.row, rules.parts);
+    row_.load_by<kIsa>(bounce, found.scales.data(), out.row, rules.parts);
     if (out.snapshot != nullptr) *out.snapshot = found.snapshot;
     count_use(held, found, tally);
     return state;
@@ -168,7 +173,7 @@ class Table {
     Found found;
     const Set held = set(place.set);
     const auto no_row = [](const Found&) { return false; };
-    const ReadEnd end = read_entry(held, key, place.fingerprint, 0, nullptr, found, no_row);
+    const ReadEnd end = read_entry(held, key, place.fingerprint, 0, {}, found, no_row);
     if (end != ReadEnd::kFound || found.snapshot < snapshot_floor) return false;
     mark_used(held, found.way, found.tag, Tag::kVisited | Tag::kDemanded);
     return true;
@@ -189,6 +194,13 @@ class Table {
     while (accepted > held &&
            !longest.compare_exchange_weak(held, accepted, std::memory_order_relaxed)) {
     }
+  }
+
+  [[nodiscard]] ReadRules read_rules(std::int64_t now_ms, std::int64_t max_age_ms,
+                                     std::int64_t fresh_ms, std::uint32_t parts) const noexcept {
+    const std::size_t scales = row_.dtype() == Dtype::kInt8 ? parts : 0;
+    const std::uint32_t floor = state_->snapshot_floor.load(std::memory_order_relaxed);
+    return {now_ms, max_age_ms, fresh_ms, parts, row_.padded_bytes(parts), scales, floor};
   }
 
   [[nodiscard]] WriteRules write_rules(std::int64_t now_ms, std::uint32_t snapshot,

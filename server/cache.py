@@ -11,7 +11,8 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 
-from predawn.server.cache_table import ModelTable, Reading, StorePlace, TableSpec
+from predawn.server.cache_place import StorePlace, TableSpec
+from predawn.server.cache_table import ModelTable, Reading
 from predawn.server.clock import Clock
 from predawn.server.errors import ConfigError, UnknownName
 from predawn.server.request import F32, UserId

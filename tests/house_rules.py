@@ -276,6 +276,7 @@ def _cython_functions(text: str) -> list[tuple[str, int, int]]:
 def _cpp_functions(text: str) -> list[tuple[str, int, int]]:
     """By braces: an opening brace after a parameter list, outside any other function."""
     code = re.sub(r'//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', "", text)
+    code = re.sub(r"^#.*", "", code, flags=re.MULTILINE)
     code = re.sub(r"/\*.*?\*/", lambda found: "\n" * found[0].count("\n"), code, flags=re.DOTALL)
     found: list[tuple[str, int, int]] = []
     opened: list[tuple[str, int]] = []

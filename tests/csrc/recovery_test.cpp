@@ -53,10 +53,10 @@ class Store {
     Row row{};
     Row bounce;
     std::int64_t age = 0;
-    ReadRules rules{kNowMs, INT64_MAX, INT64_MAX, 1, table_.row().padded_bytes(1), 0};
+    ReadRules rules{kNowMs, INT64_MAX, INT64_MAX, 1, table_.row().padded_bytes(1), 0, 0};
     const Key key{id, 0};
     const State state =
-        table_.get(table_.place(key), key, rules, reinterpret_cast<std::byte*>(bounce.data()),
+        table_.get(table_.place(key), 0, key, rules, reinterpret_cast<std::byte*>(bounce.data()),
                    {row.data(), &age, nullptr, nullptr}, tally_);
     if (state == State::kAbsent) return std::nullopt;
     const float salt = row[0] - static_cast<float>(id * 100);

@@ -41,9 +41,9 @@ class OneSet {
     row.fill(-1);
     table_.accept_age(max_age_ms);
     const ReadRules rules{now_ms, max_age_ms, max_age_ms, parts, table_.row().padded_bytes(parts),
-                          floor};
-    state = table_.get(place(id), key(id), rules, bounce_.data(), {row.data(), &age, &snapshot, {}},
-                       tally);
+                          0,      floor};
+    state = table_.get(place(id), 0, key(id), rules, bounce_.data(),
+                       {row.data(), &age, &snapshot, {}}, tally);
     const std::size_t values = std::size_t{parts} * kDim;
     if (state < State::kStale) return std::nullopt;
     EXPECT(std::count(row.begin(), row.end(), static_cast<float>(id)) ==
@@ -105,9 +105,9 @@ void test_stale_lies_between_fresh_and_expired() {
   set.put(1, 0);
   std::byte bounce[kDim * 4];
   const auto at = [&](std::int64_t now_ms) {
-    const ReadRules rules{now_ms, 20, 10, 1, sizeof bounce, 0};
+    const ReadRules rules{now_ms, 20, 10, 1, sizeof bounce, 0, 0};
     std::uint8_t told = 99;
-    const State state = set.table().get(set.place(1), OneSet::key(1), rules, bounce,
+    const State state = set.table().get(set.place(1), 0, OneSet::key(1), rules, bounce,
                                         {set.row.data(), &set.age, nullptr, &told}, set.tally);
     EXPECT(told == static_cast<std::uint8_t>(state));
     return state;
@@ -188,8 +188,8 @@ void test_keys_are_compared_whole() {
   const Place place = set.place(1);  // the very same set and fingerprint
   std::byte bounce[kDim * 4];
   const ReadOut out{set.row.data(), &set.age, nullptr, nullptr};
-  const ReadRules rules{0, kForEver, kForEver, 1, sizeof bounce, 0};
-  EXPECT(set.table().get(place, stranger, rules, bounce, out, set.tally) == State::kAbsent);
+  const ReadRules rules{0, kForEver, kForEver, 1, sizeof bounce, 0, 0};
+  EXPECT(set.table().get(place, 0, stranger, rules, bounce, out, set.tally) == State::kAbsent);
   EXPECT(set.tally.of(Event::kProbe) == 1);
   EXPECT(!set.table().touch(place, stranger, 0));
   EXPECT(set.table().invalidate(place, stranger, 16) == RemoveEnd::kAbsent && set.has(1));

@@ -105,7 +105,8 @@ def test_every_argument_may_be_a_tensor() -> None:
     out, ages = torch.zeros(N, DIM), torch.zeros(N, dtype=torch.int64)
     snapshots = torch.ones(N, dtype=torch.uint32)
     states = torch.zeros(N, dtype=torch.uint8)
-    assert cache.get_many(keys, 5, 9, out, ages, snapshots, 9, states) == N  # type: ignore[arg-type]
+    many: Any = (keys, 5, 9, out, ages, snapshots, 9, states)
+    assert cache.get_many(*many) == N
     np.testing.assert_array_equal(out.numpy(), ROWS)
     assert ages.tolist() == [5] * N and snapshots.tolist() == [0] * N and len(set(states)) > 0
     assert cache.touch_many(keys) == N  # type: ignore[arg-type]
@@ -121,7 +122,7 @@ def test_a_slice_of_rows_is_written_where_it_lies() -> None:
 
 def test_pinned_tensors_are_written_in_place() -> None:
     if not torch.cuda.is_available():
-        pytest.skip("needs a GPU: pinned memory is its driver's")
+        pytest.skip("needs a CUDA device")
     out = torch.zeros(N, DIM).pin_memory()
     assert read(filled(), out) == N
     np.testing.assert_array_equal(out.numpy(), ROWS)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from predawn.csrc import _core
-from predawn.server.cache_table import ModelTable, TableSpec
+from predawn.server.cache_place import StorePlace, TableSpec
+from predawn.server.cache_table import ModelTable
 from predawn.server.request import F32, UserId
 
 SEED = bytes(range(32))
@@ -12,7 +13,9 @@ SEED = bytes(range(32))
 
 def table(average_over: int = 1, capacity: int = 1_000) -> ModelTable:
     default = np.zeros(2, dtype=np.float32)
-    return ModelTable(TableSpec("m", 2, average_over, "fp32", capacity, default), SEED)
+    return ModelTable(
+        TableSpec("m", 2, average_over, "fp32", capacity, default), SEED, StorePlace()
+    )
 
 
 def rows(*values: float) -> F32:
@@ -52,8 +55,8 @@ def test_a_flush_writes_one_group_per_instant_and_snapshot(monkeypatch: pytest.M
 
     class Counting:
         @staticmethod
-        def create(**shape: object) -> CountingTable:
-            native = _core_create(**shape)  # type: ignore[arg-type]
+        def create(path: object, **shape: object) -> CountingTable:
+            native = _core_create(path, **shape)  # type: ignore[arg-type]
             made.append(CountingTable(native))
             return made[-1]
 
@@ -100,5 +103,5 @@ def test_a_seed_makes_string_keys_the_same_in_every_table_of_a_store() -> None:
     for one in (first, second):
         one.land(["u"], rows(1), 0, 0)
         one.flush()
-    keys = [one._table(_core.STRING).key_of_string("u") for one in (first, second)]
+    keys = [one.make(_core.STRING).key_of_string("u") for one in (first, second)]
     assert keys[0] == keys[1]
