@@ -23,8 +23,21 @@
 
 namespace predawn {
 
-inline constexpr std::size_t kAhead = 16;
-inline constexpr std::size_t kRing = 64;  // a power of two above 2 * kAhead
+inline constexpr std::size_t kAheadMost = 16;
+inline constexpr std::size_t kAheadLeast = 4;
+inline constexpr std::size_t kLinesAhead = 128;  // of 512 that the first cache has
+inline constexpr std::size_t kRing = 64;         // a power of two above 2 * kAheadMost
+
+// How many keys ahead slots with rows of `row_bytes` are asked for.
+[[nodiscard]] constexpr std::size_t keys_ahead(std::size_t row_bytes) noexcept {
+  return std::clamp(kLinesAhead / (slot_bytes(row_bytes) / kLineBytes), kAheadLeast, kAheadMost);
+}
+
+struct KeyRange {
+  std::size_t begin;
+  std::size_t end;
+  std::size_t ahead;
+};
 
 // Own memory for a row: on the stack unless rows are long.
 class RowMemory {
@@ -41,24 +54,25 @@ class RowMemory {
 };
 
 template <class Prefetch, class Visit>
-void pipeline(const Table& table, std::span<const Key> keys, std::size_t begin, std::size_t end,
-              Prefetch prefetch, Visit visit) noexcept {
+void pipeline(const Table& table, std::span<const Key> keys, KeyRange range, Prefetch prefetch,
+              Visit visit) noexcept {
   struct Ahead {
     Place place;
     std::uint32_t hint;
   };
-  std::array<Ahead, kRing> ahead;
+  std::array<Ahead, kRing> ring;
+  const auto [begin, end, ahead] = range;
   const auto look = [&](std::size_t i) {
-    ahead[i % kRing].place = table.place(keys[i]);
-    table.prefetch_line(ahead[i % kRing].place);
+    ring[i % kRing].place = table.place(keys[i]);
+    table.prefetch_line(ring[i % kRing].place);
   };
-  const auto ask = [&](std::size_t i) { ahead[i % kRing].hint = prefetch(ahead[i % kRing].place); };
-  for (std::size_t i = begin; i < std::min(end, begin + 2 * kAhead); ++i) look(i);
-  for (std::size_t i = begin; i < std::min(end, begin + kAhead); ++i) ask(i);
+  const auto ask = [&](std::size_t i) { ring[i % kRing].hint = prefetch(ring[i % kRing].place); };
+  for (std::size_t i = begin; i < std::min(end, begin + 2 * ahead); ++i) look(i);
+  for (std::size_t i = begin; i < std::min(end, begin + ahead); ++i) ask(i);
   for (std::size_t i = begin; i < end; ++i) {
-    if (i + 2 * kAhead < end) look(i + 2 * kAhead);
-    if (i + kAhead < end) ask(i + kAhead);
-    visit(i, ahead[i % kRing].place, ahead[i % kRing].hint);
+    if (i + 2 * ahead < end) look(i + 2 * ahead);
+    if (i + ahead < end) ask(i + ahead);
+    visit(i, ring[i % kRing].place, ring[i % kRing].hint);
   }
 }
 

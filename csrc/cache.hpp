@@ -138,7 +138,8 @@ class Cache {
     std::size_t found = 0;
     const std::uint32_t floor = table_.state().snapshot_floor.load(std::memory_order_relaxed);
     pipeline(
-        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_read(place, 0); },
+        table_, keys, {0, keys.size(), kAheadMost},
+        [&](Place place) { return table_.prefetch_read(place, 0); },
         [&](std::size_t i, Place place, std::uint32_t) {
           found += table_.touch(place, keys[i], floor) ? 1 : 0;
         });
@@ -150,7 +151,8 @@ class Cache {
     const ChangeWindow window(*this);
     const unsigned budget = table_.budget();
     pipeline(
-        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_read(place, 0); },
+        table_, keys, {0, keys.size(), kAheadMost},
+        [&](Place place) { return table_.prefetch_read(place, 0); },
         [&](std::size_t i, Place place, std::uint32_t) {
           const RemoveEnd end = table_.invalidate(place, keys[i], budget);
           if (end == RemoveEnd::kRemoved) tally.count(Event::kInvalidation);
@@ -325,7 +327,7 @@ class Cache {
     Tally tally;
     MissTally misses;
     pipeline(
-        table_, request.keys, begin, end,
+        table_, request.keys, {begin, end, keys_ahead(rules.row_bytes)},
         [&](Place place) { return table_.template prefetch_read<kIsa>(place, rules.row_bytes); },
         [&](std::size_t i, Place place, std::uint32_t hint) {
           const ReadOut out{request.out + i * values, request.ages + i,
@@ -348,7 +350,8 @@ class Cache {
     RowMemory bounce(whole_row_bytes());
     std::array<float, kScales> scales{};
     pipeline(
-        table_, keys, 0, keys.size(), [&](Place place) { return table_.prefetch_write(place); },
+        table_, keys, {0, keys.size(), keys_ahead(whole_row_bytes())},
+        [&](Place place) { return table_.prefetch_write(place); },
         [&](std::size_t i, Place place, std::uint32_t) {
           table_.row().store(rows + i * values, bounce.data(), scales.data());
           const Log log{lease.line(), lease.generation(), place.set};

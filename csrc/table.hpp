@@ -67,6 +67,9 @@ struct WriteRules {
           std::bit_cast<std::array<std::uint32_t, kScales>>(scales)};
 }
 
+// The hardware streams what is longer.
+inline constexpr std::size_t kPrefetchBytesMax = 4096;
+
 class Table {
  public:
   // `header`: as it was verified, not as the mapping says now, where others may write.
@@ -215,15 +218,13 @@ class Table {
   }
 
  private:
-  static constexpr std::size_t kPrefetchBytes = 512;  // the hardware streams longer rows itself
-
   static Tag first_tag(const SetLine<Atomics>& line, std::uint32_t ways) noexcept {
     return Tag(line.tags[std::countr_zero(ways)].load(std::memory_order_relaxed));
   }
 
   static void prefetch_slot(const Set& held, unsigned slot, std::size_t row_bytes) noexcept {
     const auto* bytes = reinterpret_cast<const std::byte*>(held.slot(slot));
-    const std::size_t wanted = kLineBytes + std::min(row_bytes, kPrefetchBytes);
+    const std::size_t wanted = kLineBytes + std::min(row_bytes, kPrefetchBytesMax);
     for (std::size_t at = 0; at < wanted; at += kLineBytes) __builtin_prefetch(bytes + at);
   }
 
