@@ -9,6 +9,7 @@ by name, without.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def options(reports: Path) -> dict[str, str]:
     """What sanitizers are told: reports go to files, so that none of a killed worker is lost."""
     shared = f"log_path={reports / 'report'}"
     return {
-        "ASAN_OPTIONS": f"{shared}:detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=66",
+        "ASAN_OPTIONS": f"{shared}:detect_leaks=0:halt_on_error=1:exitcode=66:quarantine_size_mb=8",
         "UBSAN_OPTIONS": f"{shared}:halt_on_error=1:print_stacktrace=1:exitcode=66",
         "TSAN_OPTIONS": f"{shared}:exitcode=66:die_after_fork=0",
         "OMP_NUM_THREADS": "1",
@@ -78,13 +79,13 @@ def run(job: Job) -> Outcome:
     except subprocess.TimeoutExpired:
         text, code = f"not done after {LIMIT_S:g} s", 1
     reports = [report.read_text(errors="replace") for report in sorted(job.reports.iterdir())]
-    is_well = code == 0 and not reports
+    is_well = code == 0 and not reports and "needs a sanitizer runtime" not in text
     return Outcome(job, time.monotonic() - begin, "\n".join([text, *reports]), is_well)
 
 
 def job_of(name: str, sanitizer: str, *command: str, **environment: str) -> Job:
     """A job with a folder of its own."""
-    reports = WORK / "reports" / f"{name}-{sanitizer}".replace(" ", "-")
+    reports = WORK / "reports" / re.sub(r"\W+", "-", f"{name}-{sanitizer}")
     return Job(name, sanitizer, command, reports, environment)
 
 
