@@ -1,6 +1,6 @@
 """One process on a store that others use too: reads or writes for as long as it is told.
 
-`python -m predawn.bench.store_child PATH ROLE ENTRIES BATCH` attaches, says "ready", and answers
+`python -m predawn.bench.store_child PATH ROLE ENTRIES BATCH SEED` attaches, says "ready", and answers
 every number of seconds on standard input with a line of JSON, until the input ends.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from predawn.bench.store_tables import NOW_MS, TTL_MS, ids_of, keys_of, round_and_round
 from predawn.csrc import _core
 
-_BATCHES = 1_000
+_BATCHES = 400  # their keys leave room in the caches for what is measured; their rows do not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ def work(call: Callable[[int], object], batch: int, seconds: float) -> Turn:
 
 
 def caller(
-    cache: _core.EmbeddingCache, role: str, entries: int, batch: int
+    cache: _core.EmbeddingCache, role: str, entries: int, batch: int, seed: int
 ) -> Callable[[int], int]:
-    """Reads or overwrites batch i of random keys of the first `entries` ids."""
-    rng = np.random.default_rng(len(role))
+    """Reads or overwrites batch i of random keys of the first `entries` ids. Workers with one seed
+    would go over the same keys at the same time."""
+    rng = np.random.default_rng(seed)
     chosen = rng.integers(0, entries, _BATCHES * batch)
     keys = list(keys_of(ids_of(entries)[chosen]).reshape(_BATCHES, batch, 2))
     rows, ages = np.zeros((batch, cache.dim), np.float32), np.empty(batch, np.int64)
@@ -60,8 +61,8 @@ def caller(
 
 def main() -> None:
     """The command of the module's docstring."""
-    path, role, entries, batch = sys.argv[1:]
-    call = caller(_core.EmbeddingCache.attach(path), role, int(entries), int(batch))
+    path, role, entries, batch, seed = sys.argv[1:]
+    call = caller(_core.EmbeddingCache.attach(path), role, int(entries), int(batch), int(seed))
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(asdict(work(call, int(batch), float(line)))), flush=True)

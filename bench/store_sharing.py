@@ -81,7 +81,7 @@ def sharing(mark: Stamp, plan: Plan, effort: Effort) -> list[Row]:
 
 def _threads(mark: Stamp, plan: Plan, cache: _core.EmbeddingCache) -> list[Row]:
     """Python threads with buffers of their own; the store lets go of Python's lock."""
-    calls = [caller(cache, "read", plan.entries, plan.batch) for _ in range(counts()[-1])]
+    calls = [caller(cache, "read", plan.entries, plan.batch, n) for n in range(counts()[-1])]
     rates: dict[int, list[float]] = {n: [] for n in counts()}
     for _ in range(plan.turns):
         for n in counts():
@@ -143,7 +143,7 @@ class _Worker:
 @contextmanager
 def worker(path: Path, role: str, plan: Plan, core: int) -> Generator[_Worker, None, None]:
     """A process that reads or writes the store at `path`, on a core of its own."""
-    arguments = [str(path), role, str(plan.entries), str(plan.batch)]
+    arguments = [str(path), role, str(plan.entries), str(plan.batch), str(core)]
     process = subprocess.Popen(
         [sys.executable, "-m", "predawn.bench.store_child", *arguments],
         stdin=subprocess.PIPE,
