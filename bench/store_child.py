@@ -1,7 +1,7 @@
 """One process on a store that others use too: reads or writes for as long as it is told.
 
-`python -m predawn.bench.store_child PATH ROLE ENTRIES BATCH SEED` attaches, says "ready", and answers
-every number of seconds on standard input with a line of JSON, until the input ends.
+`python -m predawn.bench.store_child PATH ROLE ENTRIES BATCH SEED` attaches, says "ready",
+and answers every number of seconds on standard input with a line of JSON, until the input ends.
 """
 
 import json
