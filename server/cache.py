@@ -20,6 +20,7 @@ from predawn.server.request import F32, UserId
 __all__ = ["Reading", "StorePlace", "TableSpec", "UserCache"]
 
 _LOG = logging.getLogger(__name__)
+_LOG_EVERY_NS = 10_000_000_000  # a table that cannot be made is said once in so much time
 
 InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
 
@@ -47,6 +48,7 @@ class UserCache:
         self._watchers: list[InvalidationWatcher] = []
         self._landed = asyncio.Event()
         self._making = asyncio.Lock()
+        self._logged_ns = -_LOG_EVERY_NS
 
     def models(self) -> tuple[str, ...]:
         """Names of the user models, in the order given."""
@@ -112,8 +114,13 @@ class UserCache:
                         await asyncio.to_thread(table.make, kind)
 
                     except (ConfigError, OSError, MemoryError, RuntimeError) as error:
-                        dropped = table.drop_pending(kind)
-                        _LOG.error("store: %d rows of model %s are lost: %s", dropped, name, error)
+                        self._lost(name, table.drop_pending(kind), error)
+
+    def _lost(self, model: str, rows: int, error: Exception) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._logged_ns >= _LOG_EVERY_NS:
+            self._logged_ns = now_ns
+            _LOG.error("store: %d rows of model %s are lost: %s", rows, model, error)
 
     def on_invalidate(self, watcher: InvalidationWatcher) -> None:
         """`watcher(model, users)` is called at every invalidation: the batcher's, so that a

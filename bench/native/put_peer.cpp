@@ -11,7 +11,7 @@ constexpr std::int64_t kNowMs = 1'000'000;
 
 // cache.md 5.3: a lock in the set's word, one store publishes. Everything else is the store's own.
 // Not kill-safe and without a journal: this is the cheapest that a locked writer can be.
-PutResult put_locked(const Set& set, const Entry& entry, const Table& table) {
+PutResult put_locked(const Set& set, const Entry& entry) {
   PutResult result;
   SetLine<Atomics>& line = *set.line;
   std::uint64_t free_word = line.word.load(std::memory_order_relaxed) & ~std::uint64_t{1};
@@ -39,7 +39,6 @@ PutResult put_locked(const Set& set, const Entry& entry, const Table& table) {
   line.tags[choice.way].store(about.tag(slot, seq).word(), std::memory_order_release);
   const std::uint64_t kept = std::uint64_t{choice.hand} << 32 | std::uint64_t{slot} << 36;
   line.word.store(kept, std::memory_order_release);
-  (void)table;
   result.end = own < 0 ? PutEnd::kInserted : PutEnd::kOverwrote;
   return result;
 }
@@ -54,32 +53,25 @@ class Writer {
     return cache_->put_many({keys, n}, rows, {kNowMs, 1, 0});
   }
 
-  // The same pipeline of prefetches as Cache::put_many.
+  // Through the same pipeline as Cache::put_many.
   std::uint64_t put_under_locks(const Key* keys, std::size_t n, const float* rows) {
-    constexpr std::size_t kAhead = 12;
     const Table& table = cache_->table();
-    alignas(kLineBytes) std::byte row[4096];
-    std::array<Place, 32> places;
+    RowMemory row(table.row().padded_bytes());
     Entry entry;
-    entry.row = row;
+    entry.row = row.data();
     entry.row_bytes = table.row().padded_bytes();
     entry.written_at_ms = kNowMs;
     std::uint64_t written = 0;
-    const auto look = [&](std::size_t i) {
-      places[i % 32] = table.place(keys[i]);
-      table.prefetch_line(places[i % 32]);
-    };
-    for (std::size_t i = 0; i < std::min(n, 2 * kAhead); ++i) look(i);
-    for (std::size_t i = 0; i < std::min(n, kAhead); ++i) table.prefetch_write(places[i % 32]);
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i + 2 * kAhead < n) look(i + 2 * kAhead);
-      if (i + kAhead < n) table.prefetch_write(places[(i + kAhead) % 32]);
-      table.row().store(rows + i * dim_, row, entry.scales.data());
-      entry.key = keys[i];
-      entry.fingerprint = places[i % 32].fingerprint;
-      const PutResult result = put_locked(table.set(places[i % 32].set), entry, table);
-      written += result.end == PutEnd::kBusy ? 0 : 1;
-    }
+    pipeline(
+        table, {keys, n}, {0, n, keys_ahead(entry.row_bytes)},
+        [&](Place place) { return table.prefetch_write(place); },
+        [&](std::size_t i, Place place, std::uint32_t) {
+          table.row().store(rows + i * dim_, row.data(), entry.scales.data());
+          entry.key = keys[i];
+          entry.fingerprint = place.fingerprint;
+          const PutResult result = put_locked(table.set(place.set), entry);
+          written += result.end == PutEnd::kBusy ? 0 : 1;
+        });
     return written;
   }
 

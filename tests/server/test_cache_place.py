@@ -109,9 +109,10 @@ def test_a_table_that_cannot_be_made_costs_its_rows_and_is_said_in_the_log(
     cache = cache_at(StorePlace(str(tmp_path / "file" / "below")))
     with caplog.at_level(logging.ERROR):
         asyncio.run(landed(cache))
+        asyncio.run(landed(cache))
     assert cache.stats()["m"]["pending"] == 0
     assert (cache.read("m", [7, "anna"], 60_000).ages_ms == -1).all()
-    assert "1 rows of model m are lost" in caplog.text
+    assert caplog.text.count("1 rows of model m are lost") == 1  # of four: not a flood
     assert "Not a directory" in caplog.text
     cache.close()
 
