@@ -1,7 +1,8 @@
 """What travels through the server: plain data, no behaviour.
 
 Order of life: `RankRequest` (from the codec) -> `UserRow` per user model -> `RankBatch` (to the
-ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model sees.
+ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model sees, `PairBatch` what a
+model of user-item pairs sees.
 """
 
 from dataclasses import dataclass, field
@@ -115,12 +116,40 @@ class UserBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class UserItems:
+    """Items that a model of pairs is to embed for one user. item_hashes: uint64 [n], as models see
+    them, each once."""
+
+    user: UserId
+    item_hashes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """R pairs of U users, jagged: user u owns rows offsets[u]:offsets[u + 1].
+
+    users: the past of the U users; offsets: int64 [U + 1]; item_hashes: uint64 [R].
+    """
+
+    users: UserBatch
+    offsets: I64
+    item_hashes: U64
+
+
+_NO_PAIRS: F32 = np.zeros((0, 0), dtype=np.float32)
+_NO_SOURCES: U8 = np.zeros((0, 0), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
 class RankBatch:
     """R candidates of U requests, jagged: request u owns rows offsets[u]:offsets[u + 1].
 
     user: float32 [U, sum of the user models' dims], in the ranker's order of user models;
     sources: uint8 [U, user models], `Source`; offsets: int64 [U + 1];
     item_hashes: uint64 [R]; item_features: float32 [R, F].
+    pairs: float32 [R, sum of the pair models' dims], in the ranker's order of pair models, any
+    values where nothing is known; pair_sources: uint8 [R, pair models], `Source`, DEFAULT where
+    nothing is known. Both are [0, 0] for a ranker that reads no pair model.
     """
 
     user: F32
@@ -128,3 +157,5 @@ class RankBatch:
     offsets: I64
     item_hashes: U64
     item_features: F32
+    pairs: F32 = field(default_factory=lambda: _NO_PAIRS)
+    pair_sources: U8 = field(default_factory=lambda: _NO_SOURCES)
