@@ -17,7 +17,7 @@ from predawn.server.models.ranker_training import (
 from predawn.server.models.snapshots import Tensors
 from predawn.server.models.user_features import FeatureShape
 from predawn.server.models.user_tower import TowerNet, TowerShape, untrained_tower
-from predawn.server.request import I64, RankBatch, UserBatch
+from predawn.server.request import I64, RankBatch, Source, UserBatch
 from predawn.server.traces import Trace
 
 torch.set_num_threads(1)
@@ -25,6 +25,18 @@ torch.set_num_threads(1)
 FEATURES = FeatureShape(types=5, attributes=2, rows=50, item_rows=64)
 TOWER = TowerShape(FEATURES)
 RANKER = RankerShape(("click", "like"), ("duration_s", "price"), TOWER.dim, embedding_rows=64)
+PAIR_RANKER = RankerShape.of_size(
+    "tiny",
+    RANKER.tasks,
+    RANKER.item_features,
+    user=TOWER.dim,
+    embedding_rows=64,
+    crosses=2,
+    mlp_2=8,
+    pair=20,
+    pair_models=2,
+    pair_dims=(16, 4),
+)
 PRIOR = np.array([1.0, 0.3, 0.2, 0.1, 0.25])
 
 
@@ -73,16 +85,16 @@ class RankerParts:
     tensors: Tensors
 
 
-def ranker(seed: int = 0) -> RankerParts:
+def ranker(seed: int = 0, shape: RankerShape = RANKER) -> RankerParts:
     """Twenty items seen, two item features."""
     rng = np.random.default_rng(seed)
     seen = rng.integers(0, 2**64, 20, dtype=np.uint64)
     items = count_items(
         seen[rng.integers(0, 20, 200)], (rng.random((200, 2)) < 0.3).astype(np.float32)
     )
-    encoding = fit_encoding(rng.exponential(30, (300, 2)).astype(np.float32), RANKER.bins)
+    encoding = fit_encoding(rng.exponential(30, (300, 2)).astype(np.float32), shape.bins)
     standard = fit_standard(items.features())
-    net = untrained_ranker(RANKER, tower(seed).items, seed)
+    net = untrained_ranker(shape, tower(seed).items, seed)
     for parameter in net.parameters():
         parameter.data += 0.1 * torch.rand(
             parameter.shape, generator=torch.Generator().manual_seed(1)
@@ -91,19 +103,28 @@ def ranker(seed: int = 0) -> RankerParts:
     return RankerParts(net, items, encoding, standard, tensors)
 
 
-def rank_batch(counts: list[int], items: ItemTable, seed: int = 0) -> RankBatch:
-    """Requests of so many candidates each, half of them seen items, some features missing."""
+def rank_batch(
+    counts: list[int], items: ItemTable, seed: int = 0, shape: RankerShape = RANKER
+) -> RankBatch:
+    """Requests of so many candidates each, half of them seen items, some features missing; half of
+    the pairs unknown, NaN there."""
     rng = np.random.default_rng(seed)
     rows = sum(counts)
     known = items.hashes[rng.integers(0, len(items.hashes), rows)]
     unknown = rng.integers(0, 2**64, rows, dtype=np.uint64)
     features = rng.exponential(30, (rows, 2)) * (rng.random((rows, 2)) < 0.8)
+    pair_sources = rng.integers(0, 7, (rows, shape.pair_models)).astype(np.uint8)
+    pair_sources[rng.random(pair_sources.shape) < 0.5] = Source.DEFAULT
+    is_missing = np.repeat(pair_sources == Source.DEFAULT, shape.dims_of_pairs(), axis=1)
+    pairs = rng.normal(size=(rows, shape.pair))
     return RankBatch(
         user=rng.normal(size=(len(counts), TOWER.dim)).astype(np.float32),
         sources=rng.integers(0, 7, (len(counts), 1)).astype(np.uint8),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         item_hashes=np.where(rng.random(rows) < 0.5, known, unknown),
         item_features=features.astype(np.float32),
+        pairs=np.where(is_missing, np.nan, pairs).astype(np.float32),
+        pair_sources=pair_sources,
     )
 
 

@@ -27,8 +27,12 @@ from predawn.server.request import F32, RankBatch, Source
 
 @dataclass(frozen=True, slots=True)
 class RankerShape:
-    """Small configuration by default. user: sum of the user models' dims, in their order; the last
-    `embedding` values are E_K."""
+    """Sizes of a ranker; `of_size` has four sets of them, the defaults are "small".
+
+    user: sum of the user models' dims, in their order; the last `embedding` values are E_K.
+    pair: sum of the pair models' dims, in their order, 0 for a ranker that reads none; pair_dims:
+    the dim of each, () where all have the same. mlp_2: a second hidden layer, 0 for none.
+    """
 
     tasks: tuple[str, ...]
     item_features: tuple[str, ...]
@@ -40,15 +44,53 @@ class RankerShape:
     hidden: int = 64
     rank: int = 16
     mlp: int = 32
+    crosses: int = 1
+    mlp_2: int = 0
+    pair: int = 0
+    pair_models: int = 0
+    pair_dims: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """ValueError where the pair models' dims do not add up."""
+        dims = self.dims_of_pairs()
+        if len(dims) != self.pair_models or sum(dims) != self.pair or min(dims, default=1) < 1:
+            raise ValueError(
+                f"{self.pair_models} pair models of dims {self.pair_dims} are not {self.pair} wide"
+            )
+
+    @classmethod
+    def of_size(
+        cls, size: str, tasks: tuple[str, ...], item_features: tuple[str, ...], **dims: Any
+    ) -> "RankerShape":
+        """One of `RANKER_SIZES`; dims: `user`, `embedding` and whatever else follows from the
+        models that it reads. KeyError on another size."""
+        return cls(tasks, item_features, **(RANKER_SIZES[size] | dims))
+
+    def dims_of_pairs(self) -> tuple[int, ...]:
+        """The dim of each pair model."""
+        if self.pair_dims or not self.pair_models:
+            return self.pair_dims
+        return (self.pair // self.pair_models,) * self.pair_models
 
     def describe(self) -> dict[str, Any]:
         """As JSON; `ranker_shape` reads it back."""
         return {name: getattr(self, name) for name in RankerShape.__slots__}
 
 
+RANKER_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden": 32, "crosses": 1, "rank": 8, "mlp": 16},
+    "small": {"hidden": 64, "crosses": 1, "rank": 16, "mlp": 32},
+    "medium": {"hidden": 256, "crosses": 2, "rank": 64, "mlp": 128, "mlp_2": 64},
+    "large": {"hidden": 512, "crosses": 3, "rank": 128, "mlp": 256, "mlp_2": 128},
+}
+"""Widths by size, without what a ranker's inputs decide."""
+
+
 def ranker_shape(described: dict[str, Any]) -> RankerShape:
-    """Inverse of `RankerShape.describe`; KeyError and TypeError on anything else."""
+    """Inverse of `RankerShape.describe`, also for what had fewer members; KeyError, TypeError and
+    ValueError on anything else."""
     names: dict[str, Any] = {key: tuple(described[key]) for key in ("tasks", "item_features")}
+    names["pair_dims"] = tuple(described.get("pair_dims", ()))
     return RankerShape(**(described | names))
 
 
@@ -107,8 +149,23 @@ class Ranker:
         )
         self._item_part = _project_items(self._items, tensors, shape)
         self._vectors = tensors["embedding"]
-        self._weights = {name: tensors[name] for name in _WEIGHTS}
-        self._source_part = tensors["source"].reshape(shape.user_models, len(Source), shape.hidden)
+        names = (*_WEIGHTS, *_MLP_2 * bool(shape.mlp_2), *_PAIR * bool(shape.pair_models))
+        self._weights = {name: tensors[name] for name in names}
+        by_source = (len(Source), shape.hidden)
+        self._source_part = tensors["source"].reshape(shape.user_models, *by_source)
+        self._pair_dims = shape.dims_of_pairs()
+        if shape.pair_models:
+            self._pair_source_part = tensors["pair_source"].reshape(shape.pair_models, *by_source)
+        self._crosses = [
+            (tensors["cross_v"][layer * shape.hidden : (layer + 1) * shape.hidden], u, b)
+            for layer, (u, b) in enumerate(
+                zip(
+                    tensors["cross_u"].reshape(shape.crosses, shape.rank, shape.hidden),
+                    tensors["cross_b"].reshape(shape.crosses, shape.hidden),
+                    strict=True,
+                )
+            )
+        ]
         expected = (shape.user - shape.embedding, shape.hidden)
         if tensors["user"].shape != expected:
             raise ValueError(f"user weights are {tensors['user'].shape}, expected {expected}")
@@ -127,11 +184,11 @@ class Ranker:
         x += (taste * vectors).sum(axis=1, keepdims=True) * weights["match"]
         if self.item_features:
             x += self._encoding.encode(batch.item_features) @ weights["dense"]
-        crossed = x @ weights["cross_v"] @ weights["cross_u"]
-        crossed += weights["cross_b"]
-        crossed *= x
-        crossed += x
-        hidden = np.maximum(crossed @ weights["mlp"] + weights["mlp_b"], 0)
+        if self._shape.pair_models:
+            x += self._pair_part(batch)
+        hidden = np.maximum(self._crossed(x) @ weights["mlp"] + weights["mlp_b"], 0)
+        if self._shape.mlp_2:
+            hidden = np.maximum(hidden @ weights["mlp_2"] + weights["mlp_2_b"], 0)
         logits = hidden @ weights["out"] + weights["out_b"]
         probabilities: F32 = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
         return probabilities
@@ -144,23 +201,44 @@ class Ranker:
             part += self._source_part[model][batch.sources[:, model]]
         return np.asarray(part)
 
+    def _pair_part(self, batch: RankBatch) -> F32:
+        """float32 [R, hidden]; the miss vector stands in where a pair's source is DEFAULT."""
+        is_missing = np.repeat(batch.pair_sources == Source.DEFAULT, self._pair_dims, axis=1)
+        part = np.where(is_missing, self._weights["miss"], batch.pairs) @ self._weights["pair"]
+        for model in range(self._shape.pair_models):
+            part += self._pair_source_part[model][batch.pair_sources[:, model]]
+        return np.asarray(part)
+
+    def _crossed(self, first: F32) -> F32:
+        """x_l+1 = x_0 * (U_l (V_l x_l) + c_l) + x_l."""
+        x = first
+        for v, u, b in self._crosses:
+            x = first * (x @ v @ u + b) + x
+        return x
+
     def _rows(self, batch: RankBatch, part: F32) -> F32:
         """From requests to rows; the part of a single request broadcasts by itself."""
         return part if len(part) == 1 else part.repeat(np.diff(batch.offsets), axis=0)
 
     def _check(self, batch: RankBatch) -> None:
-        user, features = batch.user.shape[1], batch.item_features.shape[1]
-        expected = (self._shape.user, len(self.item_features))
-        if (user, features) != expected:
+        shape = self._shape
+        got = (batch.user.shape[1], batch.item_features.shape[1])
+        expected = (shape.user, len(self.item_features))
+        if got != expected:
             raise ValueError(
-                f"got {user} user values and {features} item features, expected {expected}"
+                f"got {got[0]} user values and {got[1]} item features, expected {expected}"
+            )
+        pairs, rows = (batch.pairs.shape, batch.pair_sources.shape), len(batch.item_hashes)
+        if shape.pair_models and pairs != ((rows, shape.pair), (rows, shape.pair_models)):
+            raise ValueError(
+                f"got pairs {pairs[0]} and their sources {pairs[1]}, expected {rows} rows of "
+                f"{shape.pair} and {shape.pair_models}"
             )
 
 
-_WEIGHTS = (
-    *("user", "bias", "match", "dense", "cross_v", "cross_u", "cross_b"),
-    *("mlp", "mlp_b", "out", "out_b"),
-)
+_WEIGHTS = ("user", "bias", "match", "dense", "mlp", "mlp_b", "out", "out_b")
+_MLP_2 = ("mlp_2", "mlp_2_b")
+_PAIR = ("pair", "miss")
 
 
 def _project_items(items: ItemTable, tensors: Tensors, shape: RankerShape) -> F32:

@@ -43,11 +43,11 @@ class RankerNet(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        hidden, tasks = shape.hidden, len(shape.tasks)
+        hidden, tasks, last = shape.hidden, len(shape.tasks), shape.mlp_2 or shape.mlp
 
-        def weight(rows: int, columns: int) -> nn.Parameter:
+        def weight(rows: int, columns: int, layers: int = 1) -> nn.Parameter:
             scale = max(rows, 1) ** -0.5
-            return nn.Parameter(torch.randn((rows, columns), generator=generator) * scale)
+            return nn.Parameter(torch.randn((layers * rows, columns), generator=generator) * scale)
 
         self.user = weight(shape.user - shape.embedding, hidden)
         self.bias = nn.Parameter(torch.zeros(hidden))
@@ -56,31 +56,80 @@ class RankerNet(nn.Module):
         self.match = weight(1, hidden)
         self.statistics = weight(statistics_width(tasks), hidden)
         self.dense = weight(len(shape.item_features) * shape.bins, hidden)
-        self.cross_v = weight(hidden, shape.rank)
-        self.cross_u = weight(shape.rank, hidden)
-        self.cross_b = nn.Parameter(torch.zeros(hidden))
+        self.cross_v = weight(hidden, shape.rank, shape.crosses)
+        self.cross_u = weight(shape.rank, hidden, shape.crosses)
+        self.cross_b = nn.Parameter(torch.zeros(shape.crosses * hidden))
         self.mlp = weight(hidden, shape.mlp)
         self.mlp_b = nn.Parameter(torch.zeros(shape.mlp))
-        self.out = weight(shape.mlp, tasks)
+        self.out = weight(last, tasks)
         self.out_b = nn.Parameter(torch.zeros(tasks))
+        if shape.mlp_2:
+            self.mlp_2 = weight(shape.mlp, shape.mlp_2)
+            self.mlp_2_b = nn.Parameter(torch.zeros(shape.mlp_2))
+        if shape.pair_models:
+            self.pair = weight(shape.pair, hidden)
+            self.miss = nn.Parameter(torch.zeros(shape.pair))
+            self.pair_source = nn.Parameter(torch.zeros(shape.pair_models * len(Source), hidden))
         self.embedding = vectors
 
     def forward(
-        self, user: Tensor, sources: Tensor, request: Tensor, candidates: Candidates
+        self,
+        user: Tensor,
+        sources: Tensor,
+        request: Tensor,
+        candidates: Candidates,
+        pairs: Tensor | None = None,
+        pair_sources: Tensor | None = None,
     ) -> Tensor:
-        """Logits [R, tasks]. user: [U, dim]; sources: int64 [U, models]; request: int64 [R]."""
-        columns = torch.arange(self.shape.user_models) * len(Source)
+        """Logits [R, tasks]. user: [U, dim]; sources: int64 [U, models]; request: int64 [R].
+
+        pairs: [R, pair], anything finite where the source is DEFAULT; pair_sources: int64
+        [R, pair models], `Source`. Without them every pair counts as missing.
+        """
         width = self.shape.embedding
         general, taste = user[:, :-width], user[:, -width:]
-        user_part = general @ self.user + self.source[sources + columns].sum(dim=1) + self.bias
+        user_part = general @ self.user + _of_sources(self.source, sources) + self.bias
         vectors = self.embedding(candidates.embedding)
         match = (taste[request] * vectors).sum(dim=1, keepdim=True)
         x = user_part[request] + (vectors @ self.item) * candidates.seen[:, None]
         x = x + match * self.match
         x = x + candidates.statistics @ self.statistics + candidates.dense @ self.dense
-        x = x * (x @ self.cross_v @ self.cross_u + self.cross_b) + x
-        hidden = torch.relu(x @ self.mlp + self.mlp_b)
+        if self.shape.pair_models:
+            x = x + self._pair_part(len(request), pairs, pair_sources)
+        hidden = torch.relu(self._crossed(x) @ self.mlp + self.mlp_b)
+        if self.shape.mlp_2:
+            hidden = torch.relu(hidden @ self.mlp_2 + self.mlp_2_b)
         return hidden @ self.out + self.out_b
+
+    def _pair_part(self, rows: int, pairs: Tensor | None, pair_sources: Tensor | None) -> Tensor:
+        """[R, hidden]. The learned miss vector stands in for a pair embedding that is not there."""
+        if pairs is None or pair_sources is None:
+            pairs = self.miss.new_zeros((rows, self.shape.pair))
+            pair_sources = torch.full((rows, self.shape.pair_models), int(Source.DEFAULT))
+        dims = torch.tensor(self.shape.dims_of_pairs())
+        is_missing = (pair_sources == Source.DEFAULT).repeat_interleave(dims, dim=1)
+        known = torch.where(is_missing, self.miss, pairs)
+        return known @ self.pair + _of_sources(self.pair_source, pair_sources)
+
+    def _crossed(self, first: Tensor) -> Tensor:
+        """x_l+1 = x_0 * (U_l (V_l x_l) + c_l) + x_l."""
+        crosses = self.shape.crosses
+        layers = zip(
+            self.cross_v.chunk(crosses),
+            self.cross_u.chunk(crosses),
+            self.cross_b.chunk(crosses),
+            strict=True,
+        )
+        x = first
+        for v, u, b in layers:
+            x = first * (x @ v @ u + b) + x
+        return x
+
+
+def _of_sources(part: Tensor, sources: Tensor) -> Tensor:
+    """Sum of the one-hot parts. part: [models * sources, hidden]; sources: int64 [n, models]."""
+    columns = torch.arange(sources.shape[1]) * len(Source)
+    return part[sources + columns].sum(dim=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,22 @@
 """The ranker: rows stand alone, and unknown things are neutral."""
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
-from model_cases import RANKER, rank_batch, ranker
+from model_cases import PAIR_RANKER, RANKER, rank_batch, ranker
 
-from predawn.server.models.ranker import Encoding, Ranker, fit_encoding, ranker_shape
+from predawn.server.models.ranker import (
+    RANKER_SIZES,
+    Encoding,
+    Ranker,
+    RankerShape,
+    fit_encoding,
+    ranker_shape,
+)
 from predawn.server.request import RankBatch
 
 
@@ -121,5 +130,47 @@ def test_a_constant_or_absent_feature_is_harmless() -> None:
     assert np.isfinite(fit_encoding(values, 4).encode(values)).all()
 
 
-def test_the_shape_survives_json() -> None:
-    assert ranker_shape(RANKER.describe()) == RANKER
+@pytest.mark.parametrize("shape", [RANKER, PAIR_RANKER])
+def test_the_shape_survives_json(shape: RankerShape) -> None:
+    assert ranker_shape(json.loads(json.dumps(shape.describe()))) == shape
+
+
+def test_a_shape_from_before_pairs_is_one_without_pairs() -> None:
+    later = ("crosses", "mlp_2", "pair", "pair_models", "pair_dims")
+    described = {key: value for key, value in RANKER.describe().items() if key not in later}
+    assert ranker_shape(described) == RANKER
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        {"pair": 8},
+        {"pair_models": 1},
+        {"pair": 9, "pair_models": 2},
+        {"pair": 9, "pair_models": 2, "pair_dims": (8, 2)},
+        {"pair": 8, "pair_models": 1, "pair_dims": (4, 4)},
+        {"pair": 8, "pair_models": 2, "pair_dims": (8, 0)},
+    ],
+)
+def test_dims_of_pairs_that_do_not_add_up_are_refused(pairs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="pair models of dims"):
+        RankerShape(("click",), (), 64, **pairs)
+
+
+def test_pair_models_of_one_dim_need_not_say_it_each() -> None:
+    assert RankerShape(("click",), (), 64, pair=48, pair_models=3).dims_of_pairs() == (16, 16, 16)
+
+
+@pytest.mark.parametrize("size", RANKER_SIZES)
+def test_every_size_has_widths_of_its_own(size: str) -> None:
+    shape = RankerShape.of_size(size, ("click",), ("price",), user=64, embedding=32)
+    same = RankerShape.of_size("small", ("click",), ("price",), user=64, embedding=32)
+    assert (shape == same) == (size == "small")
+    assert same == RankerShape(("click",), ("price",), 64)
+
+
+def test_pairs_of_another_shape_are_refused() -> None:
+    parts = ranker(shape=PAIR_RANKER)
+    batch = rank_batch([2], parts.items)
+    with pytest.raises(ValueError, match=r"got pairs .2, 0. and their sources .2, 0., expected 2"):
+        Ranker(PAIR_RANKER, parts.tensors).score(batch)
