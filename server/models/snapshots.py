@@ -87,15 +87,17 @@ def write_snapshot(
         shutil.rmtree(writing, ignore_errors=True)
 
 
-def load_snapshot(path: Path | str) -> Snapshot:
-    """Opens a version, or the newest version below a parent directory, and checks every file.
+def load_snapshot(path: Path | str, version: int | None = None) -> Snapshot:
+    """Opens a version, or one below a parent directory (None: the newest), and checks every file.
 
     SnapshotError names the file or directory at fault and the reason: absent, half written,
-    foreign schema, wrong size, wrong checksum.
+    foreign schema, wrong size, wrong checksum, no such version.
     """
-    directory = _newest(Path(path))
-    manifest = _read_manifest(directory / MANIFEST)
-    snapshot = _from_manifest(directory, manifest)
+    directory = _newest(Path(path)) if version is None else _version(Path(path), version)
+    snapshot = read_manifest(directory)
+    if version not in (None, snapshot.version):
+        reason = f"says it is version {snapshot.version}, its name says {version}: renamed?"
+        raise SnapshotError(str(directory / MANIFEST), reason)
     for name, size in snapshot.sizes.items():
         _checked_bytes(directory / name, size, snapshot.digests[name])
     return snapshot
@@ -103,12 +105,41 @@ def load_snapshot(path: Path | str) -> Snapshot:
 
 def snapshot_version(path: Path | str) -> int:
     """The version that `load_snapshot(path)` would open; does not read the weights."""
-    directory = _newest(Path(path))
-    return _from_manifest(directory, _read_manifest(directory / MANIFEST)).version
+    return read_manifest(_newest(Path(path))).version
+
+
+def read_manifest(directory: Path) -> Snapshot:
+    """A version as its manifest describes it; no other file is read. SnapshotError."""
+    return _from_manifest(directory, _read_manifest(directory / MANIFEST))
+
+
+def snapshot_directories(path: Path | str) -> dict[int, Path]:
+    """Directories by version, oldest first, whole or not: those below a parent directory, or the
+    one that `path` is itself. SnapshotError when it is no directory."""
+    path = _existing(Path(path))
+    if is_version(path):
+        return {snapshot_version(path): path}
+    return {version: path / name for version, name in sorted(_versions(path).items())}
+
+
+def is_version(path: Path) -> bool:
+    """Whether `path` is a version itself, rather than the parent of versions."""
+    return (path / MANIFEST).is_file() or _VERSION.fullmatch(path.name) is not None
+
+
+def _version(path: Path, version: int) -> Path:
+    versions = snapshot_directories(path)
+    if version in versions:
+        return versions[version]
+    have = ", ".join(map(str, versions)) or "none"
+    hint = ""
+    if is_version(path):
+        hint = "; the setting names one version: name its parent directory to load others"
+    raise SnapshotError(str(path), f"has no version {version}; it has {have}{hint}")
 
 
 def _newest(path: Path) -> Path:
-    if (path / MANIFEST).is_file() or _VERSION.fullmatch(path.name):
+    if is_version(path):
         return _existing(path)
     versions = _versions(_existing(path))
     if not versions:

@@ -58,6 +58,19 @@ def test_versions_grow_and_the_parent_opens_the_newest(tmp_path: Path) -> None:
     assert snapshot_version(tmp_path / "000002") == 2
 
 
+def test_a_version_is_opened_by_its_number(tmp_path: Path) -> None:
+    for _ in range(2):
+        write(tmp_path)
+    assert load_snapshot(tmp_path, 1).version == load_snapshot(tmp_path / "000001", 1).version == 1
+    with pytest.raises(SnapshotError, match=r"no version 7; it has 1, 2$"):
+        load_snapshot(tmp_path, 7)
+    with pytest.raises(SnapshotError, match=r"no version 1; it has 2; .* name its parent"):
+        load_snapshot(tmp_path / "000002", 1)
+    (tmp_path / "000002").rename(tmp_path / "000003")
+    with pytest.raises(SnapshotError, match="says it is version 2, its name says 3"):
+        load_snapshot(tmp_path, 3)
+
+
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_snapshot(tmp_path, {"w.safetensors": WEIGHTS}, {"not json": object()})
