@@ -19,7 +19,8 @@ _KINDS = {_core.INTEGER: "integer", _core.STRING: "string"}
 class TableSpec:
     """How one user model is stored. default: float32 [dim], served for absent users;
     average_over: newest vectors averaged (1: off); dtype: "fp16" or "fp32"; capacity: users per id
-    kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average."""
+    kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average;
+    average_weight: of the newest vector against what was served before, None: not exponential."""
 
     model: str
     dim: int
@@ -28,6 +29,7 @@ class TableSpec:
     capacity: int
     default: F32
     failover_ttl_ms: int = FOREVER_MS
+    average_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

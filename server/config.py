@@ -186,6 +186,9 @@ class HistoryConfig(Section):
     buffer_limit: int = Field(100_000, ge=1, description="Events waiting for a commit; above: 429.")
 
 
+_AVERAGE_WEIGHT = 0.3  # the first new embedding after a swap counts about as in a mean of three
+
+
 class UserModelConfig(Section):
     """One user model: where it comes from, and how its embeddings are cached (the policy table)."""
 
@@ -204,8 +207,25 @@ class UserModelConfig(Section):
         le=3,
         description="Times a request that has only the default to serve asks again on failure.",
     )
+    average: Literal["mean", "exponential"] = Field(
+        "mean",
+        description="What is served of a user's successive embeddings, also over snapshots: the "
+        "mean of the newest, or the newest weighed against what was served before it.",
+    )
     average_over: int = Field(
-        1, ge=1, le=8, description="Newest embeddings averaged (SUM uses 3), also over snapshots."
+        1, ge=1, le=8, description='average "mean": of how many (SUM uses 3); 1: the newest alone.'
+    )
+    average_weight: float = Field(
+        _AVERAGE_WEIGHT,
+        gt=0,
+        le=1,
+        description='average "exponential": share of the newest. No more room in the store than '
+        "without averaging.",
+    )
+    align: bool = Field(
+        False,
+        description="A new snapshot's embeddings are turned towards those of the one before it, by "
+        "an orthogonal matrix fitted on users seen by both.",
     )
     default: Literal["zeros", "mean"] | list[Finite] = Field(
         "zeros", description='Vector of an unknown user; "mean": of the trained users.'
@@ -221,6 +241,10 @@ class UserModelConfig(Section):
         if self.failover_ttl < self.direct_ttl:
             ages = f"{self.failover_ttl} ms < {self.direct_ttl} ms"
             raise ValueError(f"failover_ttl must be at least direct_ttl, not {ages}")
+        if self.average == "exponential" and self.average_over != 1:
+            raise ValueError('average_over is for average = "mean"; exponential has average_weight')
+        if self.average == "mean" and self.average_weight != _AVERAGE_WEIGHT:
+            raise ValueError('average_weight is for average = "exponential"; mean has average_over')
         return self
 
 

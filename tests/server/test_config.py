@@ -70,6 +70,16 @@ def test_a_loaded_config_does_not_change() -> None:
             "failover_ttl must be at least direct_ttl, not 86400000 ms < 90000000 ms",
         ),
         ({"models": {"m": {"factory": "a:b", "default": [float("inf")]}}}, "finite"),
+        (
+            {"models": {"m": {"factory": "a:b", "average": "exponential", "average_over": 3}}},
+            'average_over is for average = "mean"',
+        ),
+        (
+            {"models": {"m": {"factory": "a:b", "average_over": 3, "average_weight": 0.5}}},
+            'average_weight is for average = "exponential"',
+        ),
+        ({"models": {"m": {"factory": "a:b", "average_weight": 0}}}, "greater than 0"),
+        ({"models": {"m": {"factory": "a:b", "average": "median"}}}, "'mean' or 'exponential'"),
         ({"models": {"m": {"factory": "a:b", "retries": 4}}}, "less than or equal to 3"),
         ({"models": {"m": {"factory": "a:b", "retries": -1}}}, "greater than or equal to 0"),
         (
