@@ -31,6 +31,12 @@ def siphash64(key: bytes, data: bytes) -> int:
 def stable_hash(data: bytes) -> int:
     """64-bit hash of a string id as models see it: the same on every machine, for ever."""
 
+def pair_keys_of_string(
+    key: bytes, user: str, items: NDArray[np.uint64], keys: NDArray[np.uint64]
+) -> None:
+    """Fills `keys` [n, 2] for pairs of a string user and `items` [n]: SipHash-128 under a 16-byte
+    key (the second half of a table's seed) of the user's UTF-8 bytes and the item's eight."""
+
 @final
 class EmbeddingCache:
     """A bounded, set-associative table of embeddings, TTL judged at read, shared by processes.

@@ -10,6 +10,7 @@
 
 #include "arrays.hpp"
 #include "histogram.hpp"
+#include "pair_keys.hpp"
 #include "siphash.hpp"
 
 namespace predawn {
@@ -21,6 +22,20 @@ SipKey sip_key_of(const py::bytes& key) {
     refuse("key", "expected 16 bytes, got " + std::to_string(bytes.size()));
   }
   return sip_key(bytes.data());
+}
+
+void pair_keys_of_string(const py::bytes& secret, const py::str& user, const py::object& items,
+                         const py::object& keys) {
+  const auto given = vector_of<const std::uint64_t>(items, Access::kRead, "items");
+  const auto out = keys_of(keys, Access::kWrite);
+  if (out.size() != given.size()) {
+    refuse("keys", "expected " + std::to_string(given.size()) + " rows (one per item), got " +
+                       std::to_string(out.size()));
+  }
+  py::ssize_t size = 0;
+  const char* utf8 = PyUnicode_AsUTF8AndSize(user.ptr(), &size);
+  if (utf8 == nullptr) throw py::error_already_set();
+  pair_keys(sip_key_of(secret), utf8, static_cast<std::size_t>(size), given, out.data());
 }
 
 void record(Histogram& histogram, std::int64_t value) {
@@ -74,6 +89,8 @@ void bind_hashes(py::module_& module) {
         return stable_hash(bytes.data(), bytes.size());
       },
       py::arg("data"));
+  module.def("pair_keys_of_string", &pair_keys_of_string, py::arg("key"), py::arg("user"),
+             py::arg("items"), py::arg("keys"));
 }
 
 void bind_histogram(py::module_& module) {
