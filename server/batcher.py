@@ -19,7 +19,7 @@ from functools import partial
 from predawn.server.batcher_queue import Caller, Entry, LaneQueue, Served
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.clock import Clock
-from predawn.server.engine import Computed, Engine
+from predawn.server.engine import Computed, EmbedsUsers
 from predawn.server.errors import DeadlineExceeded, InferenceError, Overloaded, Unavailable
 from predawn.server.metrics import Metrics
 from predawn.server.request import F32, Lane, UserId
@@ -53,7 +53,7 @@ class Batcher:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EmbedsUsers,
         land: Callable[[str, Sequence[UserId], F32, int], F32],
         flushed: Callable[[], Awaitable[None]],
         clock: Clock,

@@ -1,33 +1,21 @@
-"""The engine: one thread owns the device and runs the models, one batch at a time.
+"""The engine's contract: where models run, away from the event loop, one batch at a time.
 
-Invariant: a model can fail or hang only its own batch. Whatever it raises or returns wrong becomes
-an `InferenceError` of that batch, a row that is not finite is marked and not served, and a model
-that never returns holds the engine's thread alone: never the event loop, never `close`.
+Invariant, of every implementation: a model can fail or hang only its own batch. Whatever it raises
+or returns wrong becomes an `InferenceError` of that batch with the model's name, and a row that is
+not finite is marked and not served. Lanes are strict: ranking goes before user batches, those
+before pairs, and a pair model that can be sliced gives way between two slices. One batch sees one
+version of its model.
 """
 
-import asyncio
-import logging
-import os
-import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predawn.server.clock import Clock
 from predawn.server.errors import InferenceError
-from predawn.server.metrics import Metrics
-from predawn.server.models.contract import RankerModel, UserModel
-from predawn.server.request import F32, Lane, RankBatch, UserBatch, UserId
-
-_LOG = logging.getLogger(__name__)
-_LOG_EVERY_NS = 10_000_000_000  # a failing model writes one traceback in so much time
-_NICEST = 19
-_JOIN_S = 1.0  # an idle thread ends at once; a busy one is left behind as a daemon
+from predawn.server.request import F32, RankBatch, UserId, UserItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +30,40 @@ class Computed:
     error: str = ""
 
 
-class Engine(Protocol):
+@dataclass(frozen=True, slots=True)
+class AlignmentFit:
+    """How well a new version was turned into the space of the live one. users: whose embeddings
+    under both it was fitted on; cosine_before, cosine_after: mean cosine between old and new."""
+
+    users: int
+    cosine_before: float
+    cosine_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that is staged. warmed_rows: rows of recent real batches that it was tried on;
+    default: float32 [dim], the trained mean as this version puts it (user and pair models from a
+    snapshot); alignment: None where it was not asked for, or too few users were seen lately."""
+
+    name: str
+    version: int
+    took_ms: int
+    warmed_rows: int
+    default: F32 | None = None
+    alignment: AlignmentFit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersions:
+    """Versions of one model that the engine holds: serving, ready to, and served before."""
+
+    live: int
+    staged: int | None = None
+    previous: int | None = None
+
+
+class EmbedsUsers(Protocol):
     """What the batcher needs; a simulation brings its own."""
 
     async def embed(self, model: str, users: Sequence[UserId]) -> Computed:
@@ -50,161 +71,43 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    lane: Lane
-    run: Callable[[], Computed | F32]
-    result: asyncio.Future[Computed | F32]
+class EmbedsPairs(Protocol):
+    """What computes pairs behind the requests needs."""
+
+    async def pairs(self, model: str, wanted: Sequence[UserItems]) -> Computed:
+        """One batch of one pair model: rows [sum of items, dim], user by user in the order given.
+        Everything that a request waits for goes first. InferenceError when all of it failed."""
+        ...
 
 
-class ThreadEngine:
-    """models: by name; gather: user ids to their recent past, called on the engine's thread;
-    versions: snapshot numbers by model name (0 where absent); nice: added to the thread's own
-    niceness where threads have one (Linux). Rank jobs go before batches."""
+class Engine(EmbedsUsers, EmbedsPairs, Protocol):
+    """Everything that runs models, and their versions by name."""
 
-    def __init__(
-        self,
-        models: Mapping[str, UserModel],
-        gather: Callable[[Sequence[UserId]], UserBatch],
-        clock: Clock,
-        metrics: Metrics,
-        versions: Mapping[str, int],
-        nice: int = 0,
-    ) -> None:
-        self._models = models
-        self._gather = gather
-        self._clock = clock
-        self._metrics = metrics
-        self._versions = versions
-        self._nice = nice
-        self._queues: tuple[deque[_Job], deque[_Job]] = (deque(), deque())  # rank, embed
-        self._changed = threading.Condition()
-        self._closed = False
-        self._busy_since_ns = 0
-        self._logged_ns = -_LOG_EVERY_NS
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._work, name="predawn-engine", daemon=True)
+    async def score(self, ranker: str, batch: RankBatch) -> F32:
+        """float32 [R, tasks] of a ranker that is not inline, before any batch that is queued.
+        InferenceError names it; finiteness is the caller's to check."""
+        ...
 
-    @property
-    def busy_since_ns(self) -> int:
-        """When the running job began (monotonic); 0: idle."""
-        return self._busy_since_ns
+    async def load(self, name: str, version: int | None) -> Loaded:
+        """Loads a version (None: the newest) beside the live one, tries it on recent real batches
+        and stages it; what was staged before goes. One load at a time, in order. ConfigError,
+        SnapshotError; InferenceError when it does not do what the live one does."""
+        ...
 
-    def start(self) -> None:
-        """Starts the thread; results are delivered on the running loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
+    async def swap(self, names: Sequence[str]) -> dict[str, int]:
+        """Makes the staged versions of `names` live between two batches, all or none; what was
+        live is `previous`. Returns the live version of each. ConfigError names what has nothing
+        staged."""
+        ...
 
-    def close(self) -> None:
-        """Cancels what is queued and lets the thread end after the running job, if it ever does."""
-        with self._changed:
-            self._closed = True
-            left = [job for queue in self._queues for job in queue]
-            for queue in self._queues:
-                queue.clear()
-            self._changed.notify()
-        for job in left:
-            job.result.cancel()
-        if self._thread.is_alive() and self._busy_since_ns == 0:
-            self._thread.join(_JOIN_S)
+    async def rollback(self, names: Sequence[str]) -> dict[str, int]:
+        """Makes the previous versions of `names` live again, all or none; what was live is staged.
+        Returns the live version of each. ConfigError names what has no previous version."""
+        ...
 
-    async def embed(self, model: str, users: Sequence[UserId]) -> Computed:
-        """See `Engine`: gathers the users' histories and runs the model, on the engine's thread."""
-        result = await self._submit(Lane.WAIT, lambda: self._embed(model, users))
-        assert isinstance(result, Computed)
-        return result
-
-    async def score(self, ranker: RankerModel, batch: RankBatch) -> F32:
-        """`ranker.score(batch)` on the engine's thread, before any batch that is still queued.
-        Raises what the ranker raises; the caller names it and checks the shape."""
-        result = await self._submit(Lane.RANK, lambda: ranker.score(batch))
-        assert not isinstance(result, Computed)
-        return result
-
-    def _submit(
-        self, lane: Lane, run: Callable[[], Computed | F32]
-    ) -> asyncio.Future[Computed | F32]:
-        assert self._loop is not None, "start() first"
-        job = _Job(lane, run, self._loop.create_future())
-        with self._changed:
-            if self._closed:
-                job.result.cancel()
-            else:
-                self._queues[lane > Lane.RANK].append(job)
-                self._changed.notify()
-        return job.result
-
-    def _work(self) -> None:
-        self._give_way()
-        while (job := self._take()) is not None:
-            if job.result.cancelled():
-                continue
-            began_ns = self._busy_since_ns = self._clock.monotonic_ns()
-            try:
-                result: Computed | F32 | Exception = job.run()
-            except Exception as error:
-                result = error
-            except BaseException as error:  # a model that calls sys.exit must not end the thread
-                result = RuntimeError(repr(error))
-            took_ns = self._clock.monotonic_ns() - began_ns
-            self._busy_since_ns = 0
-            self._return(job, result, took_ns)
-
-    def _give_way(self) -> None:
-        """Lets the event loop's thread have the core first when there are too few of them."""
-        if self._nice and sys.platform == "linux":  # elsewhere niceness is the whole process's
-            thread = threading.get_native_id()
-            nice = os.getpriority(os.PRIO_PROCESS, thread) + self._nice
-            os.setpriority(os.PRIO_PROCESS, thread, min(nice, _NICEST))
-
-    def _take(self) -> _Job | None:
-        """The next job in lane order; waits for one; None once closed."""
-        rank, embed = self._queues
-        with self._changed:
-            while not (rank or embed or self._closed):
-                self._changed.wait()
-            if self._closed:
-                return None
-            return rank.popleft() if rank else embed.popleft()
-
-    def _return(self, job: _Job, result: Computed | F32 | Exception, took_ns: int) -> None:
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, job, result, took_ns)
-        except RuntimeError:
-            _LOG.debug("engine: the loop closed before a result came back")
-
-    def _deliver(self, job: _Job, result: Computed | F32 | Exception, took_ns: int) -> None:
-        if job.lane is Lane.RANK:
-            self._metrics.engine_ns[Lane.RANK] += took_ns
-        if job.result.done():
-            return
-        if isinstance(result, Exception):
-            job.result.set_exception(result)
-        else:
-            job.result.set_result(result)
-
-    def _embed(self, name: str, users: Sequence[UserId]) -> Computed:
-        began_ns = self._clock.monotonic_ns()
-        try:
-            model = self._models[name]
-            rows = model.embed(self._gather(users))
-            checked_rows(name, rows, (len(users), model.dim))
-        except Exception as error:
-            self._log(name, error)
-            if isinstance(error, InferenceError):
-                raise
-            raise InferenceError(name, f"{type(error).__name__}: {error}") from error
-        ok: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(rows), axis=1)
-        error_text = "" if ok.all() else "the embedding is not finite"
-        took_ns = self._clock.monotonic_ns() - began_ns
-        return Computed(rows, ok, self._versions.get(name, 0), took_ns, error_text)
-
-    def _log(self, name: str, error: Exception) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._logged_ns >= _LOG_EVERY_NS:
-            self._logged_ns = now_ns
-            _LOG.error("user model %r failed", name, exc_info=error)
+    def versions(self) -> dict[str, ModelVersions]:
+        """By name, of everything that the engine runs."""
+        ...
 
 
 def checked_rows(name: str, rows: object, shape: tuple[int, int]) -> F32:

@@ -25,7 +25,7 @@ RANK_RESERVE_NS = 2_000_000
 
 class Pipeline:
     """policies: by user model; rankers: by name, the first is the default; schedule:
-    `Refresher.schedule`; off_loop: `ThreadEngine.score`."""
+    `Refresher.schedule`; off_loop: `Engine.score`."""
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ wrong is an `InferenceError` with its name.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -16,19 +17,23 @@ from predawn.server.errors import DeadlineExceeded, InferenceError
 from predawn.server.models.contract import RankerModel
 from predawn.server.request import F32, I64, RankBatch, RankRequest, UserRow
 
-OffLoop: TypeAlias = Callable[[RankerModel, RankBatch], Awaitable[F32]]
-"""Runs a ranker that is not cheap enough for the loop: `ThreadEngine.score`."""
+OffLoop: TypeAlias = Callable[[str, RankBatch], Awaitable[F32]]
+"""Runs a ranker, by name, that is not cheap enough for the loop: `Engine.score`."""
+
+_RECENT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ServedRanker:
     """A configured ranker. user_models: whose rows it reads, in its order; task: the column of its
-    scores that ranks."""
+    scores that ranks. recent: the last batches of an inline ranker, which a new version of it is
+    tried on before it serves."""
 
     name: str
     model: RankerModel
     user_models: tuple[str, ...]
     task: int = 0
+    recent: deque[RankBatch] = field(default_factory=lambda: deque(maxlen=_RECENT), compare=False)
 
 
 def rank_batch(request: RankRequest, rows: Sequence[UserRow]) -> RankBatch:
@@ -48,13 +53,16 @@ async def scored(ranker: ServedRanker, batch: RankBatch, off_loop: OffLoop, left
     DeadlineExceeded: without scores there is nothing to answer."""
     try:
         if ranker.model.inline:
+            ranker.recent.append(batch)
             scores = ranker.model.score(batch)
         else:
             async with asyncio.timeout(max(0.0, left_s)):
-                scores = await off_loop(ranker.model, batch)
+                scores = await off_loop(ranker.name, batch)
     except TimeoutError as error:
         reason = f"ranker {ranker.name!r} had no scores by the deadline"
         raise DeadlineExceeded(reason) from error
+    except InferenceError:
+        raise
     except Exception as error:
         raise InferenceError(ranker.name, f"{type(error).__name__}: {error}") from error
     shape = (len(batch.item_hashes), len(ranker.model.tasks))

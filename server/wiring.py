@@ -16,7 +16,8 @@ from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.cache import StorePlace, TableSpec, UserCache
 from predawn.server.clock import Clock, SystemClock
 from predawn.server.config import Config, RankerConfig, UserModelConfig
-from predawn.server.engine import ThreadEngine, checked_rows
+from predawn.server.engine import checked_rows
+from predawn.server.engine_thread import ThreadEngine
 from predawn.server.errors import ConfigError, nearest
 from predawn.server.history import History
 from predawn.server.history_memory import MemoryHistory
@@ -78,8 +79,15 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         history = History.from_config(config.history, clock, config.seed)
         history.open()
         ends.callback(history.close)
+        rankers = {name: each.model for name, each in models.rankers.items()}
         engine = ThreadEngine(
-            models.users, history.gather, clock, metrics, models.versions, config.engine.nice
+            models.users,
+            rankers,
+            history.gather,
+            clock,
+            metrics,
+            models.versions,
+            config.engine.nice,
         )
         engine.start()
         ends.callback(engine.close)
@@ -125,7 +133,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             history=history,
             refresher=refresher,
             cache=cache,
-            rankers={name: each.model for name, each in models.rankers.items()},
+            rankers=rankers,
             snapshots=models.versions,
             version=metadata.version("predawn"),
         )

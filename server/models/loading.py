@@ -1,23 +1,24 @@
 """From a configuration entry to a model: a snapshot, a factory, or a factory given a snapshot.
 
-Invariant: whatever is returned has the members of `contract.UserModel` or `contract.RankerModel`,
-with usable values; anything else ends here, before the server answers its first request, with an
-error that names the setting and the reason. torch is imported only where a user tower is loaded.
+Invariant: whatever is returned has the members of its protocol in `contract`, with usable values;
+anything else ends here, with an error that names the setting and the reason, before it can be asked
+for a row. torch is imported only where a user tower or a foundation model is loaded.
 """
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from predawn.server.errors import ConfigError, SnapshotError, nearest
-from predawn.server.models.contract import RankerModel, UserModel
+from predawn.server.models.contract import PairModel, RankerModel, UserModel
 from predawn.server.models.snapshots import MANIFEST, Snapshot, load_snapshot
 from predawn.server.request import F32
 
+FOUNDATION_FILE = "foundation.safetensors"
 TOWER_FILE = "user_tower.safetensors"
 RANKER_FILE = "ranker.safetensors"
 
@@ -33,6 +34,37 @@ class ModelSource:
     options: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
+Kind: TypeAlias = Literal["user", "pair", "ranker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that it takes to make a model, here or in another process. device, threads, types,
+    attributes: as in `load_user_model`; align: turn new versions into the space of the live one."""
+
+    kind: Kind
+    source: ModelSource
+    device: str = "cpu"
+    threads: int = 1
+    types: tuple[str, ...] | None = None
+    attributes: tuple[str, ...] | None = None
+    align: bool = False
+
+
+def load_model(recipe: Recipe, version: int | None = None) -> UserModel | PairModel | RankerModel:
+    """Makes the model, of one version of its snapshot (None: the newest). ConfigError names the
+    setting, SnapshotError the file."""
+    source, device, threads = recipe.source, recipe.device, recipe.threads
+    if recipe.kind == "ranker":
+        return load_ranker(source, version=version)
+    types, attributes = recipe.types, recipe.attributes
+    if recipe.kind == "pair":
+        return load_pair_model(source, device=device, threads=threads, types=types, version=version)
+    return load_user_model(
+        source, device=device, threads=threads, types=types, attributes=attributes, version=version
+    )
+
+
 def load_user_model(
     source: ModelSource,
     *,
@@ -40,25 +72,44 @@ def load_user_model(
     threads: int = 1,
     types: Sequence[str] | None = None,
     attributes: Sequence[str] | None = None,
+    version: int | None = None,
 ) -> UserModel:
     """Loads a user model and checks that it fits the history it will be fed from.
 
     device: "cpu", "cuda" or "auto"; threads: CPU threads of torch, set here once; types,
-    attributes: names of the history's columns, compared with those of the training when given.
-    ConfigError names the setting, SnapshotError the file.
+    attributes: names of the history's columns, compared with those of the training when given;
+    version: of the snapshot, None for the newest. ConfigError names the setting, SnapshotError the
+    file.
     """
-    model = _make(source, lambda snapshot: _tower(snapshot, device, threads, types, attributes))
-    dim = getattr(model, "dim", None)
-    if type(dim) is not int or dim < 1:
-        _refuse(source, f"needs a property `dim`, a positive int; it has {dim!r}")
+    model = _make(
+        source, version, lambda snapshot: _tower(snapshot, device, threads, types, attributes)
+    )
+    _require_dim(source, model)
     if not callable(getattr(model, "embed", None)):
         _refuse(source, "needs a method `embed(batch: UserBatch) -> float32 [B, dim]`")
     return cast(UserModel, model)
 
 
-def load_ranker(source: ModelSource) -> RankerModel:
-    """Loads a ranker. ConfigError names the setting, SnapshotError the file."""
-    model = _make(source, _ranker)
+def load_pair_model(
+    source: ModelSource,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    types: Sequence[str] | None = None,
+    version: int | None = None,
+) -> PairModel:
+    """Loads a model of user-item pairs; parameters and errors as in `load_user_model`."""
+    model = _make(source, version, lambda snapshot: _foundation(snapshot, device, threads, types))
+    _require_dim(source, model)
+    if not callable(getattr(model, "embed_pairs", None)):
+        _refuse(source, "needs a method `embed_pairs(batch: PairBatch) -> float32 [R, dim]`")
+    return cast(PairModel, model)
+
+
+def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerModel:
+    """Loads a ranker, of one version of its snapshot (None: the newest). ConfigError names the
+    setting, SnapshotError the file."""
+    model = _make(source, version, _ranker)
     for name in ("tasks", "item_features"):
         names = getattr(model, name, None)
         if not isinstance(names, tuple) or not all(
@@ -74,27 +125,30 @@ def load_ranker(source: ModelSource) -> RankerModel:
     return cast(RankerModel, model)
 
 
-def trained_default(snapshot: str) -> F32:
-    """Mean embedding of the users of the training, float32 [dim]: `default = "mean"`."""
-    opened = load_snapshot(snapshot)
-    values = opened.section("user_tower").get("default")
+def trained_default(snapshot: str, section: str = "user_tower", version: int | None = None) -> F32:
+    """Mean embedding of the training, float32 [dim], of a user tower or a "foundation" model:
+    `default = "mean"`."""
+    opened = load_snapshot(snapshot, version)
+    values = opened.section(section).get("default")
     try:
         default = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError):
         default = np.zeros(0, np.float32)
     if default.ndim != 1 or not len(default) or not np.isfinite(default).all():
-        raise SnapshotError(str(opened.path / MANIFEST), "user_tower.default is not a vector")
+        raise SnapshotError(str(opened.path / MANIFEST), f"{section}.default is not a vector")
     return default
 
 
-def _make(source: ModelSource, built_in: Callable[[Snapshot], object]) -> object:
+def _make(
+    source: ModelSource, version: int | None, built_in: Callable[[Snapshot], object]
+) -> object:
     if source.factory:
-        return _call(source, _find_factory(source))
+        return _call(source, version, _find_factory(source))
     if not source.snapshot:
         raise ConfigError(source.setting, "needs a snapshot or a factory")
     if source.options:
         raise ConfigError(f"{source.setting}.options", "are for a factory; a snapshot takes none")
-    snapshot = load_snapshot(source.snapshot)
+    snapshot = load_snapshot(source.snapshot, version)
     try:
         return built_in(snapshot)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -128,8 +182,12 @@ def _find_factory(source: ModelSource) -> Callable[..., object]:
     return factory
 
 
-def _call(source: ModelSource, factory: Callable[..., object]) -> object:
-    directory: Path | None = load_snapshot(source.snapshot).path if source.snapshot else None
+def _call(source: ModelSource, version: int | None, factory: Callable[..., object]) -> object:
+    directory: Path | None = None
+    if source.snapshot:
+        directory = load_snapshot(source.snapshot, version).path
+    elif version:
+        raise ConfigError(source.setting, "has no snapshot, so there are no versions of it")
     try:
         return factory(directory, **source.options)
     except Exception as error:
@@ -139,6 +197,12 @@ def _call(source: ModelSource, factory: Callable[..., object]) -> object:
 
 def _refuse(source: ModelSource, reason: str) -> None:
     raise ConfigError(f"{source.setting}.factory", f"what {source.factory!r} returned {reason}")
+
+
+def _require_dim(source: ModelSource, model: object) -> None:
+    dim = getattr(model, "dim", None)
+    if type(dim) is not int or dim < 1:
+        _refuse(source, f"needs a property `dim`, a positive int; it has {dim!r}")
 
 
 def _ranker(snapshot: Snapshot) -> object:
@@ -160,18 +224,37 @@ def _tower(
     _same_columns(snapshot, "types", history.get("types"), types)
     _same_columns(snapshot, "attributes", history.get("attributes"), attributes)
 
-    import torch
+    device = _torch_device(device, threads)
 
     from predawn.server.models.user_tower import tower_from_tensors
+
+    return tower_from_tensors(described["shape"], snapshot.read(TOWER_FILE), device)
+
+
+def _foundation(
+    snapshot: Snapshot, device: str, threads: int, types: Sequence[str] | None
+) -> object:
+    described = snapshot.section("foundation")
+    _same_columns(snapshot, "types", snapshot.section("history").get("types"), types)
+    device = _torch_device(device, threads)
+
+    from predawn.server.models.foundation_model import foundation_from_tensors
+
+    return foundation_from_tensors(described["shape"], snapshot.read(FOUNDATION_FILE), device)
+
+
+def _torch_device(device: str, threads: int) -> str:
+    """The device meant; torch computes with `threads` CPU threads from here on."""
+    import torch
 
     torch.set_num_threads(threads)
     there = torch.cuda.is_available()
     if device == "auto":
-        device = "cuda" if there else "cpu"
-    if device != "cpu" and not (device == "cuda" and there):
+        return "cuda" if there else "cpu"
+    if device != "cpu" and not (device.startswith("cuda") and there):
         known = '"auto", "cpu" and "cuda"' if there else '"auto" and "cpu": torch sees no GPU'
         raise ConfigError("engine.device", f"{device!r} cannot be used; here are {known}")
-    return tower_from_tensors(described["shape"], snapshot.read(TOWER_FILE), device)
+    return device
 
 
 def _same_columns(

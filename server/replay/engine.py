@@ -17,7 +17,7 @@ SNAPSHOT = 1
 
 
 class SimEngine:
-    """Implements `Engine`. One batch at a time, as the batcher gives them."""
+    """Implements `EmbedsUsers`. One batch at a time, as the batcher gives them."""
 
     def __init__(self, embeddings: Embeddings, options: ReplayOptions) -> None:
         self._embeddings = embeddings

@@ -8,6 +8,7 @@ long as its work: waiting costs nothing.
 import asyncio
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class World:
             self.cache,
             self._batcher,
             self._refresher.schedule,
-            _off_loop,
+            partial(_off_loop, ranker),
             policies,
             {RANKER: ServedRanker(RANKER, ranker, (MODEL,))},
             self._clock,
@@ -193,6 +194,6 @@ def _columns(trace: Trace, names: tuple[str, ...]) -> F32:
     return columns
 
 
-async def _off_loop(ranker: RankerModel, batch: RankBatch) -> F32:
+async def _off_loop(ranker: RankerModel, name: str, batch: RankBatch) -> F32:
     """Virtual time has no threads: a ranker that wants one runs here."""
-    return checked_rows(RANKER, ranker.score(batch), (len(batch.item_hashes), len(ranker.tasks)))
+    return checked_rows(name, ranker.score(batch), (len(batch.item_hashes), len(ranker.tasks)))

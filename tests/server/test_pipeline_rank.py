@@ -70,12 +70,13 @@ class Ranker:
 
 
 def run(scores: Any, inline: bool = True, left_s: float = 1.0, takes_s: float = 0.0) -> F32:
-    async def off_loop(ranker: Any, batch: RankBatch) -> F32:
-        await asyncio.sleep(takes_s)
-        result: F32 = ranker.score(batch)
-        return result
-
     ranker = ServedRanker("ctr", Ranker(scores, inline), ("m",))
+
+    async def off_loop(name: str, batch: RankBatch) -> F32:
+        assert name == "ctr"
+        await asyncio.sleep(takes_s)
+        return ranker.model.score(batch)
+
     return asyncio.run(scored(ranker, BATCH, off_loop, left_s))
 
 

@@ -143,7 +143,7 @@ class World:
         except Exception as fault:
             self.faults.append(fault)
 
-    async def _off_loop(self, ranker: object, batch: RankBatch) -> F32:
+    async def _off_loop(self, ranker: str, batch: RankBatch) -> F32:
         await asyncio.sleep(self.off_loop_s)
         return self.ranker.score(batch)
 
