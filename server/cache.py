@@ -58,6 +58,11 @@ class UserCache:
         """float32 [dim], read-only: what an absent user is served."""
         return self._tables[model].default
 
+    def replace_default(self, model: str, default: F32) -> None:
+        """From now on absent users are served `default`, float32 [dim]; ConfigError when it has
+        another length. What an answer under way already holds stays as it is."""
+        self._tables[model].replace_default(default)
+
     def read(self, model: str, users: Sequence[UserId], max_age_ms: int) -> Reading:
         """Entries of at most `max_age_ms` (0 or more), the default for the others. Age counts from
         landing; reading does not renew it."""

@@ -40,20 +40,24 @@ class ModelTable:
     its own."""
 
     def __init__(self, spec: TableSpec, seed: bytes, place: StorePlace) -> None:
-        if spec.default.shape != (spec.dim,):
-            raise ConfigError(
-                f"models.{spec.model}.default",
-                f"has {spec.default.size} values, the model has {spec.dim}",
-            )
         self.spec = spec
-        self.default: F32 = spec.default.astype(np.float32)
-        self.default.flags.writeable = False
+        self.replace_default(spec.default)
         self._seed = seed
         self._place = place
         self._native: dict[int, _core.EmbeddingCache] = attached(spec, place)
         self._pending: dict[UserId, _Landed] = {}
-        self._default_row = self.default.reshape(1, spec.dim)
         self._one_key: U64 = np.zeros((1, 2), dtype=np.uint64)
+
+    def replace_default(self, default: F32) -> None:
+        """`default` float32 [dim] is what absent users are served from now on. ConfigError."""
+        if default.shape != (self.spec.dim,):
+            raise ConfigError(
+                f"models.{self.spec.model}.default",
+                f"has {default.size} values, the model has {self.spec.dim}",
+            )
+        self.default: F32 = default.astype(np.float32)
+        self.default.flags.writeable = False
+        self._default_row = self.default.reshape(1, self.spec.dim)
 
     @property
     def pending(self) -> int:

@@ -6,7 +6,9 @@ PredawnError
 ├── RequestError         the caller's fault: answered 4xx with field and reason, nothing changed
 │   ├── BadRequest       400  malformed or invalid body
 │   ├── UnknownName      404  no such ranker or model; names the nearest
-│   └── BodyTooLarge     413
+│   ├── Conflict         409  not possible now: nothing is staged, or a load is under way
+│   ├── BodyTooLarge     413
+│   └── LoadFailed       422  a new version of a model cannot serve
 ├── Overloaded           429 with Retry-After
 ├── Unavailable          503  starting or draining
 ├── DeadlineExceeded     504  nothing can be served by the deadline
@@ -70,6 +72,18 @@ class UnknownName(RequestError):
         near = nearest(name, known)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
         super().__init__(field, f"unknown name {name!r}; {hint}")
+
+
+class Conflict(RequestError):
+    """409: cannot be done in the state things are in; the reason says what would help."""
+
+    status = 409
+
+
+class LoadFailed(RequestError):
+    """422: a new version of a model is damaged, does not fit or fails; `field` is its setting."""
+
+    status = 422
 
 
 class BodyTooLarge(RequestError):

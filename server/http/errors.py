@@ -35,8 +35,10 @@ _NAMES = {
     404: "not_found",
     405: "method_not_allowed",
     408: "body_too_slow",
+    409: "conflict",
     413: "body_too_large",
     415: "unsupported_media_type",
+    422: "load_failed",
 }
 
 

@@ -202,6 +202,18 @@ def test_a_default_of_the_wrong_length_is_a_config_error() -> None:
         cache_of(wrong)
 
 
+def test_a_replaced_default_is_served_from_then_on_and_what_was_read_stays() -> None:
+    cache, _ = cache_of()
+    before = cache.read("m", [1], 10).rows
+    cache.replace_default("m", np.array([5, 6], np.float32))
+    for users in ([1], [1, 2]):
+        assert cache.read("m", users, 10).rows[-1].tolist() == [5, 6]
+    assert cache.default("m").tolist() == [5, 6] and before.tolist() == [[-1, -1]]
+    with pytest.raises(ConfigError, match="has 3 values, the model has 2"):
+        cache.replace_default("m", np.zeros(3, np.float32))
+    assert cache.default("m").tolist() == [5, 6]
+
+
 def test_a_served_default_can_be_changed_without_changing_the_default() -> None:
     cache, _ = cache_of()
     cache.read("m", [1], 0).rows[:] = 5

@@ -17,7 +17,9 @@ def test_every_error_is_in_the_tree_and_in_its_drawing() -> None:
     [
         (errors.BadRequest("items", "empty"), 400),
         (errors.UnknownName("ranker", "x", []), 404),
+        (errors.Conflict("", "nothing is staged"), 409),
         (errors.BodyTooLarge("", "3 bytes, at most 2"), 413),
+        (errors.LoadFailed("models.sum", "damaged"), 422),
         (errors.Overloaded("queue full", 0.5), 429),
         (errors.Unavailable("draining"), 503),
         (errors.DeadlineExceeded("late"), 504),

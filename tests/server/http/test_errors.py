@@ -11,8 +11,10 @@ from predawn.csrc._codec import CodecError
 from predawn.server.errors import (
     BadRequest,
     BodyTooLarge,
+    Conflict,
     DeadlineExceeded,
     InferenceError,
+    LoadFailed,
     Overloaded,
     Unavailable,
     UnknownName,
@@ -29,7 +31,9 @@ from predawn.server.http.errors import (
 CASES: list[tuple[Exception, Fault]] = [
     (CodecError("user", "is missing"), Fault(400, "bad_request", "is missing", "user")),
     (BadRequest("x", "no"), Fault(400, "bad_request", "no", "x")),
+    (Conflict("", "busy"), Fault(409, "conflict", "busy")),
     (BodyTooLarge("", "long"), Fault(413, "body_too_large", "long")),
+    (LoadFailed("models.m", "torn"), Fault(422, "load_failed", "torn", "models.m")),
     (
         UnknownName("ranker", "wach", ["watch"]),
         Fault(404, "unknown_name", "unknown name 'wach'; did you mean 'watch'?", "ranker"),
