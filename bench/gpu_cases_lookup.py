@@ -1,0 +1,134 @@
+"""The cases of the kernels that look rows up: `gather_l1`.
+
+As in gpu_cases.py: a case knows `kernel`, `plain` (torch, same dtype) and `truth` (float64), and
+what any implementation must move and compute.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from predawn.bench.gpu_cases import TOLERANCE, Case
+from predawn.kernels.gather_l1 import Gathered, gather_l1_reference
+from predawn.kernels.gather_l1_triton import gather_l1_triton
+
+SHORT = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int8: "int8"}
+
+
+@dataclass(frozen=True, slots=True)
+class GatherShape:
+    """`gather_l1`: R rows of Di + P + F inputs to h outputs, from tables of `table` rows.
+
+    One row in four has no pair. item_dtype int8 comes with a scale for each row.
+    """
+
+    rows: int
+    item: int
+    pair: int
+    dense: int
+    hidden: int
+    table: int = 100_000
+    dtype: torch.dtype = torch.bfloat16
+    item_dtype: torch.dtype = torch.int8
+    relu: bool = True
+
+
+GATHERS = (
+    GatherShape(64, 128, 128, 32, 256),
+    GatherShape(512, 32, 32, 8, 64, dtype=torch.float32),
+    GatherShape(512, 128, 128, 32, 256),
+    GatherShape(512, 256, 128, 64, 512),
+    GatherShape(4096, 256, 128, 64, 512),
+    GatherShape(32768, 256, 128, 64, 512),
+    GatherShape(32768, 256, 128, 64, 512, item_dtype=torch.float16),
+)
+
+
+def draws(device: str, seed: int) -> Callable[..., Tensor]:
+    """normal(*size, scale): seeded values of that standard deviation, float32."""
+    dice = torch.Generator(device=device).manual_seed(seed)
+
+    def normal(*size: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(size, generator=dice, device=device) * scale
+
+    return normal
+
+
+def gather_inputs(shape: GatherShape, device: str, seed: int = 0) -> Gathered:
+    """The operation's arguments up to `source`: outputs of about unit size, all ids good."""
+    normal = draws(device, seed)
+    dice = torch.Generator(device=device).manual_seed(seed + 1)
+
+    def ids(size: int) -> Tensor:
+        return torch.randint(0, size, (shape.rows,), generator=dice, device=device)
+
+    total, dtype = shape.item + shape.pair + shape.dense, shape.dtype
+    items, scale = normal(shape.table, shape.item), None
+    if shape.item_dtype == torch.int8:
+        scale = items.abs().amax(1).clamp(min=1e-6) / 127
+        items = (items / scale[:, None]).round()
+    pair = ids(shape.table)
+    pair[::4] = -1
+    users = max(1, shape.rows // 512)
+
+    def weight(inputs: int) -> Tensor:
+        return normal(inputs, shape.hidden, scale=total**-0.5).to(dtype)
+
+    return Gathered(
+        normal(users, shape.hidden).to(dtype),
+        torch.arange(shape.rows, device=device) * users // shape.rows,
+        items.to(shape.item_dtype),
+        scale,
+        ids(shape.table),
+        normal(shape.table, shape.pair).half(),
+        pair,
+        normal(shape.pair).to(dtype),
+        normal(shape.rows, shape.dense).to(dtype),
+        weight(shape.item),
+        weight(shape.pair),
+        weight(shape.dense),
+        normal(3, shape.hidden).to(dtype),
+        ids(3).to(torch.uint8),
+    )
+
+
+def gather_case(shape: GatherShape, device: str, seed: int = 0) -> Case:
+    """Peers: the reference (three products), and rows made whole first, then one product."""
+    g = gather_inputs(shape, device, seed)
+    whole = torch.cat([g.w_item, g.w_pair, g.w_dense])
+
+    def plain() -> Tensor:
+        return gather_l1_reference(g, shape.relu)
+
+    def concatenated() -> Tensor:
+        rows, dtype = g.items[g.item].to(shape.dtype), shape.dtype
+        if g.item_scale is not None:
+            rows = rows * g.item_scale[g.item].to(dtype)[:, None]
+        found = g.pairs[g.pair.clamp(min=0)].to(dtype)
+        pair_rows = torch.where((g.pair < 0)[:, None], g.miss, found)
+        out = torch.cat([rows, pair_rows, g.dense], 1) @ whole + g.user_part[g.row_user]
+        if g.source_part is not None and g.source is not None:
+            out = out + g.source_part[g.source.long()]
+        return torch.relu(out) if shape.relu else out
+
+    def truth() -> Tensor:
+        named = {name: t for name, t in g._asdict().items() if t is not None}
+        wide = {name: t.double() for name, t in named.items() if t.is_floating_point()}
+        return gather_l1_reference(g._replace(**wide), shape.relu)
+
+    inputs = shape.item + shape.pair + shape.dense
+    size, item_size = shape.dtype.itemsize, shape.item_dtype.itemsize
+    row = shape.item * item_size + shape.pair * 2 + (shape.dense + shape.hidden) * size + 32
+    name = f"gather_l1 {SHORT[shape.dtype]} {SHORT[shape.item_dtype]} R{shape.rows} in{inputs}"
+    return Case(
+        name=f"{name} h{shape.hidden}",
+        kernel=lambda: gather_l1_triton(*g, shape.relu),
+        plain=plain,
+        truth=truth,
+        peers={"eager": plain, "concatenated": concatenated},
+        bytes=shape.rows * row + inputs * shape.hidden * size,
+        flop=2 * shape.rows * inputs * shape.hidden,
+        tolerance=TOLERANCE[shape.dtype],
+    )
