@@ -27,7 +27,7 @@ which autograd can follow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 
 import torch
@@ -54,15 +54,19 @@ class Tiling:
     stages: int
 
 
-# (d, many rows a user) -> settings for sm_90 (H100, H200).
+# (bytes an element, d, many rows a user) -> settings for sm_90 (H100, H200).
 TILINGS = {
-    (32, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
-    (64, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
-    (128, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
-    (32, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=4, stages=3),
-    (64, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=4, stages=3),
-    (128, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
+    (2, 32, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (2, 64, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (2, 128, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (2, 32, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
+    (2, 64, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
+    (2, 128, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
+    (4, 32, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
+    (4, 64, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
+    (4, 128, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
 }
+_COLUMN_BYTES = 128  # of the keys that a program can have at a time
 _FEW_ROWS = 32  # rows a user up to which narrow tiles are chosen
 
 
@@ -84,9 +88,10 @@ class Work:
 class Rows:
     """Which rows belong to which user and where its history is: once a batch, for all layers.
 
-    offsets: [U + 1] rows of each user; prefix: [U] tokens of each user that the pages hold, both on
-    the host; page_table: int32 [U, most pages of a user], unused entries 0; score and causal: work
-    of the two kinds of attention.
+    offsets: [U + 1] rows of each user; prefix: [U] tokens of each user that the pages hold (both on
+    the host). page_table: int32 [U, most pages of a user], unused entries 0. score: work where the
+    new rows lie beside the pages; written: where they lie in them. pages_end: one more than the
+    largest page named; covers: the pages have places for the new rows too.
     """
 
     offsets: list[int]
@@ -94,7 +99,9 @@ class Rows:
     page_table: Tensor
     tiling: Tiling
     score: Work
-    causal: Work
+    written: Work
+    pages_end: int
+    covers: bool
 
 
 def rows_of(
@@ -103,18 +110,20 @@ def rows_of(
     pages: Sequence[Sequence[int]],
     device: torch.device | str,
     head_dim: int,
+    dtype: torch.dtype = torch.bfloat16,
     tiling: Tiling | None = None,
 ) -> Rows:
     """User u owns rows offsets[u]:offsets[u + 1] and the first prefix[u] tokens of pages[u].
 
-    Without `tiling` one is chosen by the mean number of rows a user. For `written` attention
-    pages[u] also covers the tokens of this call. One copy goes to the device. ValueError names
-    lists that do not fit.
+    dtype is that of q and the pages; float32 rows that were cut for another dtype take the
+    reference. Without `tiling` one is chosen by the mean number of rows a user. For `written`
+    attention pages[u] also covers the tokens of this call. One copy goes to the device.
+    ValueError names lists that do not fit.
     """
     _check_lists(offsets, prefix, pages)
     counts = [end - begin for begin, end in pairwise(offsets)]
     many = offsets[-1] > _FEW_ROWS * sum(count > 0 for count in counts)
-    chosen = tiling or TILINGS[min((d for d in HEAD_DIMS if d >= head_dim), default=128), many]
+    chosen = tiling or tiling_of(dtype, head_dim, many)
     cuts = [_cut(offsets, prefix, chosen, causal) for causal in (False, True)]
     most = max((len(held) for held in pages), default=0)
     table = [(*held, *[0] * (most - len(held))) for held in pages]
@@ -124,7 +133,17 @@ def rows_of(
         Work(sent[2 * kind], sent[2 * kind + 1], sum(line[3] for line in cuts[kind][1]))
         for kind in (0, 1)
     ]
-    return Rows(list(offsets), list(prefix), sent[4], chosen, work[0], work[1])
+    pages_end = max((page for held in pages for page in held), default=-1) + 1
+    users = zip(pages, prefix, counts, strict=True)
+    covers = all(length + count <= len(held) * PAGE for held, length, count in users)
+    return Rows(list(offsets), list(prefix), sent[4], chosen, *work, pages_end, covers)
+
+
+def tiling_of(dtype: torch.dtype, head_dim: int, many: bool) -> Tiling:
+    """The settings of a shape class; many: more than `_FEW_ROWS` rows a user on average."""
+    element_bytes = 2 if dtype.itemsize == 2 else 4
+    dim = min((d for d in HEAD_DIMS if d >= head_dim), default=HEAD_DIMS[-1])
+    return TILINGS[element_bytes, dim, many and element_bytes == 2]
 
 
 def hstu_prefix_attn(
@@ -145,11 +164,15 @@ def hstu_prefix_attn(
     pages, behind each user's history; the kernel then reads them there, SiLU'd once instead of
     once a tile, and appending gives bitwise what encoding all at once gives.
     """
-    _check(q, k, v, pages, rows, written and not causal)
-    if q.shape[2] in HEAD_DIMS and launch.use_triton(q, k, v, pages):
-        from predawn.kernels.hstu_prefix_attn_triton import attend
+    _check(q, k, v, pages, rows, causal, written)
+    fits = rows.tiling.keys * q.element_size() <= _COLUMN_BYTES
+    if fits and q.shape[2] in HEAD_DIMS and launch.use_triton(q, k, v, pages):
+        from predawn.kernels.hstu_prefix_attn_triton import hstu_prefix_attn_triton
 
-        return attend(q, k, v, pages, rows, alpha, inv_n, causal, written)
+        work, cut = (rows.written if written else rows.score), list(astuple(rows.tiling))
+        lists = (rows.page_table, work.tiles, work.sums, work.partials, cut)
+        out: Tensor = hstu_prefix_attn_triton(q, k, v, pages, *lists, alpha, inv_n, causal, written)
+        return out
     return hstu_prefix_attn_reference(q, k, v, pages, rows, alpha=alpha, inv_n=inv_n, causal=causal)
 
 
@@ -248,7 +271,9 @@ def _check_lists(
         raise ValueError(f"rows_of: offsets descend, or pages do not hold the prefix: {short[:5]}")
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, pages: Tensor, rows: Rows, alone: bool) -> None:
+def _check(
+    q: Tensor, k: Tensor, v: Tensor, pages: Tensor, rows: Rows, causal: bool, written: bool
+) -> None:
     shapes = [tuple(tensor.shape) for tensor in (q, k, v, pages)]
     fits = q.ndim == 3 and q.shape == k.shape == v.shape and pages.ndim == 5
     if not fits or tuple(pages.shape[1:]) != (2, q.shape[1], PAGE, q.shape[2]):
@@ -262,5 +287,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor, pages: Tensor, rows: Rows, alone: bo
             "hstu_prefix_attn needs one dtype, got "
             f"{[str(tensor.dtype) for tensor in (q, k, v, pages)]}"
         )
-    if alone:
-        raise ValueError("hstu_prefix_attn: written keys are for causal attention only")
+    if rows.pages_end > pages.shape[0]:
+        raise ValueError(f"hstu_prefix_attn: page {rows.pages_end - 1} of {pages.shape[0]}")
+    if written and not (causal and rows.covers):
+        raise ValueError(
+            "hstu_prefix_attn: written rows are for causal attention, and need places in the pages"
+        )
