@@ -1,14 +1,16 @@
 """The SUM user tower (arXiv 2311.09544): a user's recent past -> K embeddings of D.
 
 A function of the history alone: an embedding computed behind one request is right for the next.
-Inference on the CPU runs in float64 (0.09 MFLOP a user): sums then depend on the batch in no digit
-that survives rounding to the store's fp16, and what is served is what was measured offline. On a
-CUDA device it runs in float32, which `kernels.cross_lowrank` (Eq. 5, training included) takes.
+Inference on the CPU runs in the shape's `precision`. The small one's is float64 (0.09 MFLOP a
+user): sums then depend on the batch in no digit that survives rounding to the store's fp16, and
+what is served is what was measured offline. On a CUDA device every size runs in float32, which
+`kernels.cross_lowrank` (Eq. 5, training included) takes.
 
 X_0 in R^{n x d}: one token per bag (sum over its entries / sqrt(their number)) and `dense_tokens`
-more from an MLP over the dense features; d = 16, n = 20 in the small configuration. Level l takes n
-tokens to m (20 -> 8 -> 4). Modules and equation numbers are SUM's, as a re-implementation reports
-them; the exact forms, and that the modules are stacked, are our choice:
+more from an MLP over the dense features; d = 16, n = 20 in the small configuration (the others:
+`user_sizes`). Level l takes n tokens to m (20 -> 8 -> 4). Modules and equation numbers are SUM's,
+as a re-implementation reports them; the exact forms, and that the modules are stacked, are our
+choice:
 
   Eq. 2-4  dot compression with attention   A = softmax(Q (X W_k)^T / sqrt(d)) + M,   C = A X
            Q in R^{m' x d} learned queries, M in R^{m' x n} learned mixing, m' = m - 1
@@ -27,7 +29,7 @@ took to items like it, and to this very one. norm is RMSNorm.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,9 +37,20 @@ from torch import Tensor, nn
 
 from predawn.kernels.cross_lowrank import cross_lowrank
 from predawn.server.models.snapshots import Tensors
+from predawn.server.models.user_bags import (
+    StoredBags,
+    TableDtype,
+    dequantised,
+    stored_bags,
+    table_rows,
+)
 from predawn.server.models.user_features import FeatureShape, UserFeatures, user_features
 from predawn.server.request import F32, UserBatch
 
+Precision = Literal["fp64", "fp32"]
+BAGS, BAGS_SCALE = "bags.weight", "bags.scale"
+
+_PRECISIONS = {"fp64": torch.float64, "fp32": torch.float32}
 _RECENCIES = 6
 _FIRST_GATE = 0.05
 _STANDARD_LIMIT = 6.0  # standardised dense features are clipped: one wild attribute harms nobody
@@ -45,7 +58,8 @@ _STANDARD_LIMIT = 6.0  # standardised dense features are clipped: one wild attri
 
 @dataclass(frozen=True, slots=True)
 class TowerShape:
-    """Small configuration by default. tokens: of each level after the first; outputs K x dim D."""
+    """Small configuration by default. tokens: of each level after the first; outputs K x dim D;
+    tables: dtype of the embedding tables as they serve; precision: of inference on the CPU."""
 
     features: FeatureShape
     width: int = 16
@@ -54,6 +68,8 @@ class TowerShape:
     rank: int = 16
     outputs: int = 2
     output_dim: int = 32
+    tables: TableDtype = "fp32"
+    precision: Precision = "fp64"
 
     @property
     def dim(self) -> int:
@@ -70,7 +86,11 @@ class TowerShape:
 def tower_shape(described: dict[str, Any]) -> TowerShape:
     """Inverse of `TowerShape.describe`; KeyError and TypeError on anything else."""
     fields: dict[str, Any] = described | {"tokens": tuple(described["tokens"])}
-    features = FeatureShape(**fields.pop("features"))
+    own = fields.pop("features")
+    listed: dict[str, Any] = {
+        name: tuple(own[name]) for name in ("windows", "smoothing") if name in own
+    }
+    features = FeatureShape(**own | listed)
     return TowerShape(features, **fields)
 
 
@@ -149,16 +169,19 @@ def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
 
 
 class TowerNet(nn.Module):
-    """The parameters. mean, std: of the dense features in training, not learned."""
+    """The parameters. mean, std: of the dense features in training, not learned.
 
-    def __init__(self, shape: TowerShape, generator: torch.Generator) -> None:
+    stored: tables to serve with; without them new ones, to be trained."""
+
+    def __init__(
+        self, shape: TowerShape, generator: torch.Generator, stored: StoredBags | None = None
+    ) -> None:
         super().__init__()
         self.shape = shape
-        rows = 1 + shape.features.tables * shape.features.rows
         dense, width = shape.features.dense, shape.width
-        bags = torch.randn((rows, width), generator=generator) * 0.05
-        bags[0] = 0
-        self.bags = nn.Embedding(rows, width, padding_idx=0, _weight=bags, sparse=True)
+        self.stored = stored
+        if stored is None:
+            self.bags = _new_bags(shape, generator)
         items = torch.randn((1 + shape.features.item_rows, shape.output_dim), generator=generator)
         items *= shape.output_dim**-0.5
         items[0] = 0
@@ -187,7 +210,7 @@ class TowerNet(nn.Module):
     def forward(self, state: State) -> Tensor:
         """float [B, dim] in the dtype of `state.dense`."""
         slots, dense = state.slots, state.dense
-        bags = self.bags(slots).to(dense.dtype).sum(dim=2)
+        bags = self._bags_of(slots, dense.dtype)
         present = (slots > 0).sum(dim=2, keepdim=True).clamp(min=1)
         standard = ((dense - self.mean) / self.std).clamp(-_STANDARD_LIMIT, _STANDARD_LIMIT)
         hidden = nn.functional.gelu(standard @ self.dense_in + self.dense_bias)
@@ -200,6 +223,12 @@ class TowerNet(nn.Module):
         last = self.gate * out[:, -width:] + self._taste(state)
         return torch.cat([out[:, :-width], last], dim=1)
 
+    def _bags_of(self, slots: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.stored is not None:
+            return self.stored.pooled(slots, dtype)
+        sums: Tensor = self.bags(slots).to(dtype).sum(dim=2)
+        return sums
+
     def _taste(self, state: State) -> Tensor:
         """sum_h w(h) v(item_h). [B, D]"""
         recency = recency_of(state.items.shape[1]).to(state.items.device)
@@ -209,15 +238,27 @@ class TowerNet(nn.Module):
         return taste
 
 
+def _new_bags(shape: TowerShape, generator: torch.Generator) -> nn.Embedding:
+    rows = 1 + shape.features.tables * shape.features.rows
+    weight = torch.randn((rows, shape.width), generator=generator) * 0.05
+    weight[0] = 0
+    return nn.Embedding(rows, shape.width, padding_idx=0, _weight=weight, sparse=True)
+
+
 class UserTower:
-    """A `UserModel`: features on the CPU, the network on `device`."""
+    """A `UserModel`: features on the CPU, the network on `device`. Takes the network over: its
+    tables become those of serving, its parameters those of inference."""
 
     def __init__(self, net: TowerNet, prior: F32, device: str = "cpu") -> None:
         self._device = torch.device(device)
-        self._dtype = torch.float64 if self._device.type == "cpu" else torch.float32
+        on_cpu = self._device.type == "cpu"
+        self._dtype = _PRECISIONS[net.shape.precision] if on_cpu else torch.float32
+        if net.stored is None:
+            net.stored = stored_bags(net.bags.weight, net.shape.features.tables, net.shape.tables)
+            del net.bags
         self._net = net.to(self._device).eval()
         for name, parameter in self._net.named_parameters():
-            if not name.startswith(("bags.", "items.")):  # tables are only gathered from
+            if not name.startswith("items."):  # a table is only gathered from
                 parameter.data = parameter.data.to(self._dtype)
         self._prior = prior.astype(np.float64)
 
@@ -248,14 +289,30 @@ def untrained_tower(shape: TowerShape, seed: int) -> TowerNet:
 
 
 def tower_tensors(net: TowerNet, prior: F32) -> Tensors:
-    """What a snapshot keeps of a tower."""
+    """What a snapshot keeps of a trained network: its tables in the shape's dtype."""
     state = {name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()}
-    return state | {"prior": prior.astype(np.float32)}
+    rows, scale = table_rows(net.bags.weight.detach().cpu(), net.shape.tables)
+    state |= {BAGS: rows.numpy(), "prior": prior.astype(np.float32)}
+    return state if scale is None else state | {BAGS_SCALE: scale.numpy()}
 
 
 def tower_from_tensors(described: dict[str, Any], tensors: Tensors, device: str) -> UserTower:
     """Rebuilds a tower; KeyError, TypeError, RuntimeError when the parts do not fit together."""
-    net = untrained_tower(tower_shape(described), seed=0)
+    shape = tower_shape(described)
     state = {name: torch.from_numpy(array) for name, array in tensors.items() if name != "prior"}
+    if BAGS not in state:
+        raise RuntimeError(f"Missing tensor {BAGS}")
+    rows, scale = state.pop(BAGS), state.pop(BAGS_SCALE, None)
+    stored = StoredBags(rows, scale, shape.features.tables)
+    net = TowerNet(shape, torch.Generator().manual_seed(0), stored)
     net.load_state_dict(state)
     return UserTower(net, tensors["prior"], device)
+
+
+def trainable_tower(described: dict[str, Any], tensors: Tensors) -> TowerNet:
+    """The same as a network to train further, tables in float32. The same errors."""
+    net = untrained_tower(tower_shape(described), seed=0)
+    state = {name: torch.from_numpy(array) for name, array in tensors.items() if name != "prior"}
+    state[BAGS] = dequantised(state[BAGS], state.pop(BAGS_SCALE, None))
+    net.load_state_dict(state)
+    return net
