@@ -22,7 +22,11 @@ INFERENCE_OUTCOMES: tuple[str, ...] = ("ok", "failed", "invalid")
 REFRESH_OUTCOMES: tuple[str, ...] = ("ok", "failed", "shed", "coalesced")
 """Per scheduled refresh: done; failed; refused by a full queue or a hung engine; already due."""
 
+MODEL_CHANGES: tuple[str, ...] = ("load", "load_failed", "swap", "rollback")
+"""What is done to the version of a model."""
+
 Gauge = Callable[[], Mapping[str, int]]
+VersionStates = Callable[[], Mapping[str, Mapping[str, int]]]
 StoreStats = Callable[[], Mapping[str, Mapping[str, int]]]
 
 
@@ -56,6 +60,9 @@ class Metrics:
         self.batch_rows = Histogram()
         self.engine_ns = dict.fromkeys(Lane, 0)
         self.events = 0
+        self.model_changes: dict[tuple[str, str], int] = {}
+        self.model_load_ns = Histogram()  # of loads that ended well
+        self.model_versions: VersionStates = dict
         self.queue_depth: Gauge = dict
         self.store: StoreStats = dict
 
@@ -98,6 +105,11 @@ class Metrics:
         """`events` history events acknowledged."""
         self.events += events
 
+    def model_changed(self, model: str, change: str) -> None:
+        """One of MODEL_CHANGES was done to a model: user model, pair model or ranker."""
+        key = (model, change)
+        self.model_changes[key] = self.model_changes.get(key, 0) + 1
+
     def joined(self, model: str) -> None:
         """A caller joined a computation that was queued or running."""
         self.models[model].coalesced += 1
@@ -119,6 +131,7 @@ class Metrics:
             "queue_depth": dict(self.queue_depth()),
             "events": self.events,
             "models": {name: _model_snapshot(m) for name, m in self.models.items()},
+            "versions": {name: dict(each) for name, each in self.model_versions().items()},
             "store": {name: dict(stats) for name, stats in self.store().items()},
         }
 

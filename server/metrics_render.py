@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from predawn.csrc._core import Histogram
-from predawn.server.metrics import Metrics, cumulative
+from predawn.server.metrics import MODEL_CHANGES, Metrics, cumulative
 from predawn.server.request import Source
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,6 +27,7 @@ _SECONDS = (
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 _AGES_S = (1.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 86400.0)
+_LOADS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 _STORE_GAUGES = (
     "capacity",
@@ -60,6 +61,7 @@ class _MetricsCollector(Collector):
         yield from _requests(self._metrics)
         yield from _embeddings(self._metrics)
         yield from _engine(self._metrics)
+        yield from _versions(self._metrics)
         yield from _store(self._metrics)
 
 
@@ -146,6 +148,30 @@ def _engine(metrics: Metrics) -> Iterator[Metric]:
     for lane_name, count in metrics.queue_depth().items():
         depth.add_metric([lane_name], count)
     yield depth
+
+
+def _versions(metrics: Metrics) -> Iterator[Metric]:
+    version = GaugeMetricFamily(
+        "predawn_model_version",
+        "Version of a model's snapshot; 0: it has none.",
+        labels=["model", "state"],
+    )
+    for name, states in metrics.model_versions().items():
+        for state, number in states.items():
+            version.add_metric([name, state], number)
+    yield version
+
+    changes = CounterMetricFamily(
+        "predawn_model_changes", "Loads, swaps and rollbacks.", labels=["model", "change"]
+    )
+    for name in metrics.model_versions():
+        for change in MODEL_CHANGES:
+            changes.add_metric([name, change], metrics.model_changes.get((name, change), 0))
+    yield changes
+
+    took = HistogramMetricFamily("predawn_model_load_seconds", "Time of loads that ended well.")
+    _add(took, [], metrics.model_load_ns, _LOADS_S, 1e9)
+    yield took
 
 
 def _store(metrics: Metrics) -> Iterator[Metric]:

@@ -57,6 +57,9 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     metrics.retried("a")
     metrics.batch(Lane.WAIT, 3, 2_000_000_000)
     metrics.accepted(7)
+    for change in ("swap", "swap", "load_failed"):
+        metrics.model_changed("a", change)
+    metrics.model_versions = lambda: {"a": {"live": 3}}
     metrics.stage("encode", 10)
     metrics.queue_depth = lambda: {"wait": 4}
     metrics.store = lambda: {"a": {"entries": 9}}
@@ -66,6 +69,8 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     assert found["models"]["a"]["retries"] == 2
     assert found["models"]["a"]["refreshes"] == {"ok": 0, "failed": 0, "shed": 5, "coalesced": 0}
     assert (found["batches"], found["engine_busy_s"]["wait"], found["events"]) == (1, 2.0, 7)
+    assert metrics.model_changes == {("a", "swap"): 2, ("a", "load_failed"): 1}
+    assert found["versions"] == {"a": {"live": 3}}
     assert set(found["stages_ms"]) == {"lookup", "wait", "rank", "encode"}
     assert (found["queue_depth"], found["store"]) == ({"wait": 4}, {"a": {"entries": 9}})
 

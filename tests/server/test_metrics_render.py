@@ -23,6 +23,9 @@ def metrics() -> Metrics:
     for _ in range(3):
         counted.retried("sum")
     counted.accepted(5)
+    counted.model_versions = lambda: {"sum": {"live": 3, "staged": 4}, "ctr": {"live": 0}}
+    counted.model_changed("sum", "swap")
+    counted.model_load_ns.record(2_000_000_000)
     counted.queue_depth = lambda: {"wait": 1, "refresh": 2}
     counted.store = lambda: {"sum": {"entries": 3, "hits": 4, "pending": 1}}
     return counted
@@ -67,6 +70,13 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
         ("predawn_store_entries", {"model": "sum"}, 3),
         ("predawn_store_hits_total", {"model": "sum"}, 4),
         ("predawn_events_total", {}, 5),
+        ("predawn_model_version", {"model": "sum", "state": "live"}, 3),
+        ("predawn_model_version", {"model": "sum", "state": "staged"}, 4),
+        ("predawn_model_version", {"model": "ctr", "state": "live"}, 0),
+        ("predawn_model_changes_total", {"model": "sum", "change": "swap"}, 1),
+        ("predawn_model_changes_total", {"model": "ctr", "change": "load_failed"}, 0),
+        ("predawn_model_load_seconds_bucket", {"le": "1.0"}, 0),
+        ("predawn_model_load_seconds_bucket", {"le": "2.5"}, 1),
     ],
 )
 def test_what_was_counted_is_printed(
