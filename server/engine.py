@@ -63,6 +63,19 @@ class ModelVersions:
     previous: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an engine says of a model that it has loaded. dim: values per user or pair, 0 for a
+    ranker; tasks, item_features, inline: of a ranker. An inline ranker is only described: it runs
+    on the event loop."""
+
+    version: int
+    dim: int = 0
+    tasks: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
+    inline: bool = False
+
+
 class EmbedsUsers(Protocol):
     """What the batcher needs; a simulation brings its own."""
 
@@ -80,13 +93,8 @@ class EmbedsPairs(Protocol):
         ...
 
 
-class Engine(EmbedsUsers, EmbedsPairs, Protocol):
-    """Everything that runs models, and their versions by name."""
-
-    async def score(self, ranker: str, batch: RankBatch) -> F32:
-        """float32 [R, tasks] of a ranker that is not inline, before any batch that is queued.
-        InferenceError names it; finiteness is the caller's to check."""
-        ...
+class VersionedEngine(Protocol):
+    """What changes versions of models under traffic needs."""
 
     async def load(self, name: str, version: int | None) -> Loaded:
         """Loads a version (None: the newest) beside the live one, tries it on recent real batches
@@ -107,6 +115,15 @@ class Engine(EmbedsUsers, EmbedsPairs, Protocol):
 
     def versions(self) -> dict[str, ModelVersions]:
         """By name, of everything that the engine runs."""
+        ...
+
+
+class Engine(EmbedsUsers, EmbedsPairs, VersionedEngine, Protocol):
+    """Everything that runs models away from the event loop."""
+
+    async def score(self, ranker: str, batch: RankBatch) -> F32:
+        """float32 [R, tasks] of a ranker that is not inline, before any batch that is queued.
+        InferenceError names it; finiteness is the caller's to check."""
         ...
 
 
