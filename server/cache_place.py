@@ -1,4 +1,4 @@
-"""Where a user model's native tables lie: in memory, or as files that outlive the server.
+"""Where a model's native tables lie: in memory, or as files that outlive the server.
 
 Invariant: a file is used only if it is a sound store of exactly this model's shape; otherwise the
 error names file, field and remedy, and the file stays as it is.
@@ -6,6 +6,7 @@ error names file, field and remedy, and the file stays as it is.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from predawn.csrc import _core
 from predawn.server.errors import ConfigError
@@ -17,10 +18,11 @@ _KINDS = {_core.INTEGER: "integer", _core.STRING: "string"}
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """How one user model is stored. default: float32 [dim], served for absent users;
+    """How one model is stored. default: float32 [dim], served for absent users;
     average_over: newest vectors averaged (1: off); dtype: "fp16" or "fp32"; capacity: users per id
     kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average;
-    average_weight: of the newest vector against what was served before, None: not exponential."""
+    average_weight: of the newest vector against what was served before, None: not exponential;
+    holds: whose entries they are (embeddings of users or of pairs, instants of invalidation)."""
 
     model: str
     dim: int
@@ -30,6 +32,7 @@ class TableSpec:
     default: F32
     failover_ttl_ms: int = FOREVER_MS
     average_weight: float | None = None
+    holds: Literal["users", "pairs", "invalidated"] = "users"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,17 @@ class StorePlace:
         """A table is made in no time: nothing is committed."""
         return not self.directory and not self.huge_pages
 
-    def file(self, model: str, kind: int) -> Path | None:
+    def file(self, spec: TableSpec, kind: int) -> Path | None:
         """The file of a table, None in memory."""
         if not self.directory:
             return None
-        return Path(self.directory) / f"{model}.{_KINDS[kind]}.store"
+        name = spec.model if spec.holds == "users" else f"{spec.model}.{spec.holds}"
+        return Path(self.directory) / f"{name}.{_KINDS[kind]}.store"
 
 
 def attached(spec: TableSpec, place: StorePlace) -> dict[int, _core.EmbeddingCache]:
     """By id kind, the tables that have a file already; ConfigError when one does not fit."""
-    files = {kind: place.file(spec.model, kind) for kind in _KINDS}
+    files = {kind: place.file(spec, kind) for kind in _KINDS}
     return {kind: _attach(spec, path) for kind, path in files.items() if path and path.exists()}
 
 
@@ -62,7 +66,7 @@ def opened(spec: TableSpec, place: StorePlace, kind: int, seed: bytes) -> _core.
     """The table of an id kind: the one whose file is there, else a new one. `seed`: of tables in
     memory; a file gets its own. Takes 0.1 s a GiB with huge pages. ConfigError, OSError,
     MemoryError."""
-    path = place.file(spec.model, kind)
+    path = place.file(spec, kind)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
