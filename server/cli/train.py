@@ -39,6 +39,22 @@ def train(
                      "Example: --epochs 1", show_default=False),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads. Example: --threads 4")] = 1,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Size of both models: tiny, small (default), medium or large. "
+                     "Example: --size tiny", show_default=False),
+    ] = None,
+    table_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows of each embedding table, where the size's own are too many: "
+                     "medium has 64 tables of 1,000,000. Example: --table-rows 20000",
+                     show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="A snapshot whose weights are trained further, on newer rows: give it "
+                     "those alone, or --max-rows. Example: --resume snapshots", show_default=False),
+    ] = None,
     json_: Json = None,
 ) -> None:  # fmt: skip
     """Trains a user model and a ranker on a trace and writes both as one snapshot.
@@ -46,6 +62,7 @@ def train(
     The latest rows are held out and measured the way the server would score them: AUC by label.
 
     Example: predawn train day.jsonl.gz --holdout 0.2 --out snapshots
+    Next day: predawn train next.jsonl.gz --resume snapshots --out snapshots
     """
     from predawn.server.models.training import train as train_models
     from predawn.server.traces import read_trace
@@ -63,6 +80,9 @@ def train(
             max_rows=max_rows,
             epochs=epochs,
             threads=threads,
+            size=size,
+            table_rows=table_rows,
+            resume=resume,
             on_progress=step,
         )
     _show(report, out, output)

@@ -31,10 +31,11 @@ from predawn.server.models.training_examples import (
 )
 from predawn.server.models.training_fit import FitSettings, fit
 from predawn.server.models.training_metrics import auc, normalised_entropy
-from predawn.server.models.user_features import F64, FeatureShape, UserFeatures
+from predawn.server.models.training_resume import Resumed, Start
+from predawn.server.models.user_features import F64, UserFeatures
+from predawn.server.models.user_sizes import HISTORY_LENGTHS, tower_of_size
 from predawn.server.models.user_tower import (
     TowerNet,
-    TowerShape,
     UserTower,
     tower_tensors,
     untrained_tower,
@@ -45,7 +46,6 @@ from predawn.server.traces import EVENT_TYPES, Trace, event_types
 from predawn.server.traces_data import jagged_rows
 
 HOLDOUT_FILE = "holdout.safetensors"
-HISTORY_LENGTH = 32
 _CHUNK = 4096
 _DEFAULT_SAMPLE = 8192
 
@@ -73,6 +73,9 @@ def train(
     max_rows: int | None = None,
     epochs: int | None = None,
     threads: int = 1,
+    size: str | None = None,
+    table_rows: int | None = None,
+    resume: Path | None = None,
     on_progress: Progress = lambda stage, share: None,
     clock: Clock | None = None,
 ) -> TrainReport:
@@ -80,17 +83,20 @@ def train(
 
     holdout: share of the latest rows that is measured on, 0 .. 0.9; max_rows: learn from the latest
     rows only (histories and item counts still come from all); epochs: None for the default;
-    threads: CPU threads of torch; on_progress(stage, share done). Same trace, arguments and
-    machine: the same weights. ConfigError when there is nothing to learn from.
+    threads: CPU threads of torch; size: of tower and ranker (`user_sizes`), None for small;
+    table_rows: of each embedding table, None for the size's; resume: a snapshot whose weights are
+    trained further (`training_resume`), which then says the size; on_progress(stage, share done).
+    Same trace, arguments and machine: the same weights. ConfigError when there is nothing to learn
+    from, or where the snapshot does not fit the trace.
     """
     clock = clock or SystemClock()
     started_ns = clock.monotonic_ns()
     torch.set_num_threads(threads)
-    run = _Run(trace, holdout, seed, max_rows)
+    run = _Run(trace, holdout, seed, max_rows, Start(size, table_rows, resume))
     settings = FitSettings(epochs=epochs)
     on_progress("features", 0.0)
     examples = run.examples()
-    tower, ranker = run.untrained(examples)
+    tower, ranker = run.networks(examples)
     on_progress("features", 1.0)
     fit(tower, ranker, examples, settings, seed, lambda share: on_progress("training", share))
     on_progress("measuring", 0.0)
@@ -130,7 +136,9 @@ def measure(labels: F32, scores: F32, tasks: tuple[str, ...]) -> dict[str, Any]:
 class _Run:
     """What is fixed before the first step: the split, the past, the shapes."""
 
-    def __init__(self, trace: Trace, holdout: float, seed: int, max_rows: int | None) -> None:
+    def __init__(
+        self, trace: Trace, holdout: float, seed: int, max_rows: int | None, start: Start
+    ) -> None:
         self.trace, self.seed, self.holdout = trace, seed, holdout
         if max_rows is not None and max_rows < 1:
             raise ConfigError("max_rows", f"{max_rows} is not positive")
@@ -145,16 +153,34 @@ class _Run:
             raise ConfigError("trace", "has no labels (clicked, ...): nothing to learn from")
         self._max_rows = trace.rows if max_rows is None else max_rows
         self.labels = known_labels(trace, self.tasks)
-        self.past = UserPast(trace, EVENT_TYPES, HISTORY_LENGTH)
-        self.features = FeatureShape(types=len(EVENT_TYPES), attributes=0)
-        bits = event_types(trace)[: self.split.row_cut, None] >> np.arange(len(EVENT_TYPES))
+        self._size, self._resumed = start.open(self.tasks, trace.item_feature_names)
+        if self._resumed is None:
+            self._shapes_of_size(start.table_rows)
+        else:
+            self._shapes_of(self._resumed)
+        self.features = self.tower_shape.features
+        self.past = UserPast(trace, EVENT_TYPES, self.history_length)
+        items = fit_items(trace, self.labels, self.split.row_cut, self.ranker_shape.bins)
+        self.items: Items = items if self._resumed is None else self._resumed.items(items)
+
+    def _shapes_of_size(self, table_rows: int | None) -> None:
+        self.history_length = HISTORY_LENGTHS[self._size]
+        bits = event_types(self.trace)[: self.split.row_cut, None] >> np.arange(len(EVENT_TYPES))
         # As the snapshot keeps it: a served feature may differ from an offline one in no digit.
         self.prior: F64 = (bits & 1).mean(axis=0).astype(np.float32).astype(np.float64)
-        self.tower_shape = TowerShape(self.features)
-        self.ranker_shape = RankerShape(self.tasks, trace.item_feature_names, self.tower_shape.dim)
-        self.items: Items = fit_items(
-            trace, self.labels, self.split.row_cut, self.ranker_shape.bins
+        tower = self.tower_shape = tower_of_size(self._size, len(EVENT_TYPES), rows=table_rows)
+        self.ranker_shape = RankerShape.of_size(
+            self._size,
+            self.tasks,
+            self.trace.item_feature_names,
+            user=tower.dim,
+            embedding=tower.output_dim,
+            embedding_rows=tower.features.item_rows,
         )
+
+    def _shapes_of(self, resumed: Resumed) -> None:
+        self.history_length, self.prior = resumed.length, resumed.prior
+        self.tower_shape, self.ranker_shape = resumed.tower_shape, resumed.ranker_shape
 
     @property
     def rows(self) -> int:
@@ -186,8 +212,11 @@ class _Run:
             self.trace, self.labels, requests, self.items, self.ranker_shape, self.states, rng
         )
 
-    def untrained(self, examples: Examples) -> tuple[TowerNet, RankerNet]:
-        """Both networks at their start: standardised inputs, outputs at the mean labels."""
+    def networks(self, examples: Examples) -> tuple[TowerNet, RankerNet]:
+        """Both networks at their start: the resumed ones, or new ones with standardised inputs and
+        outputs at the mean labels."""
+        if self._resumed is not None:
+            return self._resumed.networks()
         tower = untrained_tower(self.tower_shape, self.seed)
         ranker = untrained_ranker(self.ranker_shape, tower.items, self.seed)
         dense = examples.states.dense
@@ -207,8 +236,18 @@ class _Run:
                 "default": default.tolist(),
             },
             "ranker": ranker.shape.describe(),
-            "history": {"types": list(EVENT_TYPES), "attributes": [], "length": HISTORY_LENGTH},
-            "training": {"rows": self.rows, "holdout": self.holdout, "seed": self.seed},
+            "history": {
+                "types": list(EVENT_TYPES),
+                "attributes": [],
+                "length": self.history_length,
+            },
+            "training": {
+                "rows": self.rows,
+                "holdout": self.holdout,
+                "seed": self.seed,
+                "size": self._size,
+                "resumed": self._resumed and self._resumed.version,
+            },
         }
 
 

@@ -42,13 +42,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_every_option_reaches_the_training(trace: Path, trainings: list[dict[str, Any]]) -> None:
     options = ["--out", "o", "--holdout", "0.3", "--seed", "4", "--max-rows", "5"]
-    options += ["--epochs", "6", "--threads", "2"]
+    options += ["--epochs", "6", "--threads", "2", "--size", "tiny", "--table-rows", "9"]
+    options += ["--resume", "r"]
     result = CliRunner().invoke(build(), ["train", str(trace), *options])
     assert result.exit_code == 0, result.stderr
     (call,) = trainings
     assert call.pop("requests") > 0
     assert call == {"out": Path("o"), "holdout": 0.3, "seed": 4, "max_rows": 5, "epochs": 6,
-                    "threads": 2}  # fmt: skip
+                    "threads": 2, "size": "tiny", "table_rows": 9, "resume": Path("r")}  # fmt: skip
     assert "0.7500" in result.stdout and "--set models.sum.snapshot=o" in result.stdout
     assert "training" in result.stderr
 

@@ -12,7 +12,7 @@ from predawn.server.errors import ConfigError
 from predawn.server.history_memory import MemoryHistory
 from predawn.server.models.loading import ModelSource, load_ranker, load_user_model, trained_default
 from predawn.server.models.snapshots import load_snapshot
-from predawn.server.models.training import HISTORY_LENGTH, HOLDOUT_FILE, TrainReport, train
+from predawn.server.models.training import HOLDOUT_FILE, TrainReport, train
 from predawn.server.request import F32, RankBatch, Source
 from predawn.server.stabilise import compress
 from predawn.server.traces import EVENT_TYPES, Trace, event_types, read_trace
@@ -35,7 +35,7 @@ def served_scores(trace: Trace, snapshot: Path, requests: list[int]) -> dict[int
     """row -> scores by the loaded models, one request at a time, from a history fed in order."""
     source = ModelSource("m", snapshot=str(snapshot))
     user_model, ranker = load_user_model(source, types=EVENT_TYPES), load_ranker(source)
-    history = MemoryHistory(EVENT_TYPES, (), HISTORY_LENGTH)
+    history = MemoryHistory(EVENT_TYPES, (), 32)
     bits = event_types(trace)
     scores: dict[int, F32] = {}
     pushed = 0
