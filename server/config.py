@@ -6,6 +6,7 @@ number of milliseconds), sizes "64MiB" (or a number of bytes).
 """
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -18,6 +19,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from predawn.server.errors import nearest
 
 _DURATION = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(B|KiB|MiB|GiB|kB|MB|GB)", re.ASCII)
@@ -116,7 +119,7 @@ _INT8_PARTS_LIMIT = 4  # a slot of the store has room for so many scales
 
 
 class StoreConfig(Section):
-    """Where embeddings are kept: one table per user model and id kind."""
+    """Where embeddings are kept: one table per model and id kind of the user."""
 
     path: Path = Field(
         "",
@@ -147,7 +150,7 @@ class EngineConfig(Section):
         19, ge=0, le=19, description="How far the models' thread gives way to requests (Linux)."
     )
     background_share: float = Field(
-        0.5, gt=0, le=1, description="Largest share of engine time for refreshes."
+        0.5, gt=0, le=1, description="Largest share of engine time for refreshes and pairs."
     )
     hang_after: DurationMs = Field(
         2_000, ge=1, description="A batch running longer counts as hung: nobody waits behind it."
@@ -248,6 +251,31 @@ class UserModelConfig(Section):
         return self
 
 
+class PairModelConfig(Section):
+    """One model of user-item pairs (a foundation model). A request reads its embeddings and never
+    waits for them: those that it missed are computed behind it, for the next request."""
+
+    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
+    factory: Factory = Field("", description='Your own: "package.module:function".')
+    options: Options = Field({}, description="Keyword arguments of the factory.")
+    ttl: DurationMs = Field(6 * 3_600_000, ge=1, description="Served up to here.")
+    capacity: int = Field(1_000_000, ge=16, description="Pairs kept per id kind of the user.")
+    default: Literal["zeros", "mean"] | list[Finite] = Field(
+        "zeros", description='Vector of an unknown pair; "mean": of the trained pairs.'
+    )
+    queue_limit: int = Field(
+        65_536, ge=1, description="Missed pairs waiting; above: those asked for longest ago go."
+    )
+    batch_users: int = Field(8, ge=1, description="Most users in one batch.")
+    batch_pairs: int = Field(1024, ge=1, description="Most pairs in one batch, and of one user.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PairModelConfig":
+        if not self.snapshot and not self.factory:
+            raise ValueError("needs a snapshot or a factory")
+        return self
+
+
 class RankerConfig(Section):
     """One ranker: where it comes from, and whose embeddings it reads."""
 
@@ -255,6 +283,7 @@ class RankerConfig(Section):
     factory: Factory = Field("", description='Your own: "package.module:function".')
     options: Options = Field({}, description="Keyword arguments of the factory.")
     user_models: Names = Field(..., min_length=1, description="Whose embeddings it reads.")
+    pair_models: Names = Field([], description="Whose embeddings of its candidates it reads.")
     task: str = Field("", description='Task whose score ranks; "": the first of the model.')
 
     @model_validator(mode="after")
@@ -262,6 +291,15 @@ class RankerConfig(Section):
         if not self.snapshot and not self.factory:
             raise ValueError("needs a snapshot or a factory")
         return self
+
+
+def _known(where: str, kind: str, names: list[str], known: Collection[str]) -> None:
+    """ValueError, which begins with the setting at fault, when a model is not configured."""
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(known))}"
+            raise ValueError(f"{where}: no {kind} {name!r}; {hint if known else 'known: none'}")
 
 
 class Config(Section):
@@ -274,17 +312,23 @@ class Config(Section):
     batcher: BatcherConfig = BatcherConfig()  # pyright: ignore
     history: HistoryConfig = HistoryConfig()  # pyright: ignore
     models: dict[Name, UserModelConfig] = Field({}, description="User models by name.")
+    pairs: dict[Name, PairModelConfig] = Field({}, description="Pair models by name.")
     rankers: dict[Name, RankerConfig] = Field({}, description="Rankers by name; first: default.")
     seed: int = Field(0, ge=0, description="Of everything random, such as retry jitter.")
 
     @model_validator(mode="after")
     def _rankers_know_their_models(self) -> "Config":
         for name, ranker in self.rankers.items():
-            for model in ranker.user_models:
-                if model not in self.models:
-                    known = ", ".join(sorted(self.models)) or "none"
-                    where = f"rankers.{name}.user_models"
-                    raise ValueError(f"{where}: no user model {model!r}; known: {known}")
+            where = f"rankers.{name}"
+            _known(f"{where}.user_models", "user model", ranker.user_models, self.models)
+            _known(f"{where}.pair_models", "pair model", ranker.pair_models, self.pairs)
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_of_one_model(self) -> "Config":
+        for name in self.pairs:
+            if name in self.models:
+                raise ValueError(f"pairs.{name}: a user model has this name")
         return self
 
     @model_validator(mode="after")

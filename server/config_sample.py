@@ -1,7 +1,7 @@
 """Writes the sample configuration: every setting, commented out, with its default and its meaning.
 
 A line that starts with "#" and no space is a setting: removing those "#" gives a file that loads
-(and means the defaults, but for the example's one user model and one ranker).
+(and means the defaults, but for the example's models and ranker, one of each).
 """
 
 import textwrap
@@ -26,6 +26,7 @@ Durations: "250ms", "30s", "5m", "2h", "1d", or milliseconds. Sizes: "64KiB", "2
 Paths are relative to this file."""
 _EXAMPLE: dict[KeyPath, tuple[str, dict[str, object]]] = {
     ("models",): ("sum", {"snapshot": "snapshots"}),
+    ("pairs",): ("fm", {"snapshot": "snapshots"}),
     ("rankers",): ("ctr", {"snapshot": "snapshots", "user_models": ["sum"]}),
 }
 """Names of the example's sections, and values where the schema has no useful default."""

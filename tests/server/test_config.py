@@ -87,6 +87,22 @@ def test_a_loaded_config_does_not_change() -> None:
             "rankers.r.user_models: no user model 'm'; known: none",
         ),
         ({"rankers": {"r": {"user_models": ["m"]}}}, "needs a snapshot or a factory"),
+        (
+            {
+                "models": {"m": {"factory": "a:b"}},
+                "pairs": {"foundation": {"factory": "a:b"}},
+                "rankers": {
+                    "r": {"factory": "a:b", "user_models": ["m"], "pair_models": ["foundatoin"]}
+                },
+            },
+            "rankers.r.pair_models: no pair model 'foundatoin'; did you mean 'foundation'?",
+        ),
+        (
+            {"models": {"m": {"factory": "a:b"}}, "pairs": {"m": {"factory": "a:b"}}},
+            "pairs.m: a user model has this name",
+        ),
+        ({"pairs": {"fm": {}}}, "needs a snapshot or a factory"),
+        ({"pairs": {"fm": {"factory": "a:b", "ttl": 0}}}, "greater than or equal to 1"),
         ({"models": {"9": {"factory": "a:b"}}}, "pattern"),
         ({"htp": {}}, "Extra inputs"),
     ],

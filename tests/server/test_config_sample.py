@@ -25,9 +25,11 @@ def test_with_all_comments_off_it_is_the_defaults_and_one_example(tmp_path: Path
     text = re.sub(r"(?m)^#(?! )", "", sample())
     (tmp_path / "predawn.toml").write_text(text)
     config = load(tmp_path / "predawn.toml", {}).config
-    plain = config.model_dump(exclude={"models", "rankers"})
-    assert plain == Config().model_dump(exclude={"models", "rankers"})
+    examples = {"models", "pairs", "rankers"}
+    plain = config.model_dump(exclude=examples)
+    assert plain == Config().model_dump(exclude=examples)
     assert list(config.models) == config.rankers["ctr"].user_models == ["sum"]
+    assert list(config.pairs) == ["fm"]
 
 
 def test_every_setting_is_there_with_a_meaning() -> None:
