@@ -5,7 +5,7 @@ A case knows three ways to its result: `kernel`, `plain` (torch, same dtype) and
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 5e-3}
 @dataclass(frozen=True, slots=True)
 class Case:
     """One operation at one shape. plain and truth: same inputs, no kernel; peers: what torch
-    offers for the same result; bytes and flop: what any implementation must move and compute."""
+    offers for the same result; bytes and flop: what any implementation must move and compute;
+    yardsticks: work of the same size with another result."""
 
     name: str
     kernel: Callable[[], Tensor]
@@ -32,6 +33,9 @@ class Case:
     bytes: int
     flop: int
     tolerance: float
+    yardsticks: dict[str, Callable[[], Tensor]] = field(
+        default_factory=dict[str, Callable[[], Tensor]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def cross_case(shape: CrossShape, device: str, seed: int = 0) -> Case:
 
     moved = (3 if shape.apart else 2) * r * d + layers * d * (2 * k + 1)
     return Case(
-        name=f"cross_lowrank {_short(shape.dtype)} R{r} d{d} r{k} L{layers}{' x' * shape.apart}",
+        name=f"cross_lowrank {short(shape.dtype)} R{r} d{d} r{k} L{layers}{' x' * shape.apart}",
         kernel=lambda: cross_lowrank_triton(x0, up, down, bias, x),
         plain=plain,
         truth=truth,
@@ -130,7 +134,7 @@ def bag_case(shape: BagShape, device: str, seed: int = 0) -> Case:
 
     row_bytes = shape.width * rows.element_size() + 8
     return Case(
-        name=f"bag_pool {_short(shape.dtype)} B{shape.users} T{shape.tables} D{shape.width} {mode}",
+        name=f"bag_pool {short(shape.dtype)} B{shape.users} T{shape.tables} D{shape.width} {mode}",
         kernel=lambda: bag_pool_triton(rows, first_row, ids, offsets, shape.mean)[0],
         plain=lambda: bag_pool_reference(rows, first_row, ids, offsets, shape.mean)[0],
         truth=truth,
@@ -141,5 +145,6 @@ def bag_case(shape: BagShape, device: str, seed: int = 0) -> Case:
     )
 
 
-def _short(dtype: torch.dtype) -> str:
+def short(dtype: torch.dtype) -> str:
+    """The name of a dtype in a case's name."""
     return {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]

@@ -27,7 +27,7 @@ which autograd can follow.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -129,14 +129,14 @@ def rows_of(
     table = [(*held, *[0] * (most - len(held))) for held in pages]
     parts = [cut for lists in cuts for cut in lists] + [table]
     sent = _sent(parts, (8, 4, 8, 4, most), device)
-    work = [
+    score, written = (
         Work(sent[2 * kind], sent[2 * kind + 1], sum(line[3] for line in cuts[kind][1]))
         for kind in (0, 1)
-    ]
+    )
     pages_end = max((page for held in pages for page in held), default=-1) + 1
     users = zip(pages, prefix, counts, strict=True)
     covers = all(length + count <= len(held) * PAGE for held, length, count in users)
-    return Rows(list(offsets), list(prefix), sent[4], chosen, *work, pages_end, covers)
+    return Rows(list(offsets), list(prefix), sent[4], chosen, score, written, pages_end, covers)
 
 
 def tiling_of(dtype: torch.dtype, head_dim: int, many: bool) -> Tiling:
@@ -167,12 +167,11 @@ def hstu_prefix_attn(
     _check(q, k, v, pages, rows, causal, written)
     fits = rows.tiling.keys * q.element_size() <= _COLUMN_BYTES
     if fits and q.shape[2] in HEAD_DIMS and launch.use_triton(q, k, v, pages):
-        from predawn.kernels.hstu_prefix_attn_triton import hstu_prefix_attn_triton
+        from predawn.kernels.hstu_prefix_attn_triton import attend
 
-        work, cut = (rows.written if written else rows.score), list(astuple(rows.tiling))
-        lists = (rows.page_table, work.tiles, work.sums, work.partials, cut)
-        out: Tensor = hstu_prefix_attn_triton(q, k, v, pages, *lists, alpha, inv_n, causal, written)
-        return out
+        return attend(
+            q, k, v, pages, rows, alpha=alpha, inv_n=inv_n, causal=causal, written=written
+        )
     return hstu_prefix_attn_reference(q, k, v, pages, rows, alpha=alpha, inv_n=inv_n, causal=causal)
 
 

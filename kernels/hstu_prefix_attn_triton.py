@@ -12,6 +12,8 @@ kernel adds them in order. Settings are in `hstu_prefix_attn.TILINGS`; tests/ker
 registers, spills and shared memory that they lead to on sm_90.
 """
 
+from dataclasses import astuple
+
 import torch
 import triton
 import triton.language as tl
@@ -19,10 +21,8 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 from triton import knobs
 
-from predawn.kernels.hstu_prefix_attn import PAGE, Tiling
+from predawn.kernels.hstu_prefix_attn import PAGE, Rows, Tiling
 from predawn.kernels.silu_triton import read_silu, silu
-
-_PAGE = tl.constexpr(PAGE)
 
 
 @triton.jit
@@ -32,11 +32,12 @@ def _held(
     start: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
+    PAGE: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> tl.tensor:
     """Where the keys start ... start + BLOCK_N - 1 of a user are, all of one page."""
-    page = tl.load(table_ptr + start // _PAGE).to(tl.int64)
-    first = pages_ptr + page * (2 * HEADS * _PAGE * DIM) + (start % _PAGE) * DIM
+    page = tl.load(table_ptr + start // PAGE).to(tl.int64)
+    first = pages_ptr + page * (2 * HEADS * PAGE * DIM) + (start % PAGE) * DIM
     return first + tl.arange(0, BLOCK_N)[:, None] * DIM + tl.arange(0, DIM)[None, :]
 
 
@@ -63,15 +64,16 @@ def _whole_blocks(
     alpha: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
+    PAGE: tl.constexpr,
     BLOCK_N: tl.constexpr,
     FAST: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ) -> tl.tensor:
     """acc and what the keys begin ... end - 1 of the pages add; every row sees all of them."""
-    for start in range(begin, end, BLOCK_N):
-        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, BLOCK_N)
-        k, v = tl.load(keys), tl.load(keys + HEADS * _PAGE * DIM)
+    for start in tl.range(begin, end, BLOCK_N):
+        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
+        k, v = tl.load(keys), tl.load(keys + HEADS * PAGE * DIM)
         if UPCAST:
             k, v = k.to(tl.float32), v.to(tl.float32)
         weights = _weights(q, k, alpha, FAST, PRECISION)
@@ -91,6 +93,7 @@ def _last_blocks(
     alpha: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
+    PAGE: tl.constexpr,
     WRITTEN: tl.constexpr,
     BLOCK_N: tl.constexpr,
     FAST: tl.constexpr,
@@ -99,12 +102,12 @@ def _last_blocks(
 ) -> tl.tensor:
     """As `_whole_blocks`, of blocks that end early; WRITTEN: a row at `position` (int32
     [BLOCK_M]) among its user's tokens sees itself and those before it."""
-    for start in range(begin, end, BLOCK_N):
+    for start in tl.range(begin, end, BLOCK_N):
         key = start + tl.arange(0, BLOCK_N)
-        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, BLOCK_N)
+        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
         there = (key < end)[:, None] & (tl.arange(0, DIM) < DIM)[None, :]
         k = tl.load(keys, mask=there, other=0.0)
-        v = tl.load(keys + HEADS * _PAGE * DIM, mask=there, other=0.0)
+        v = tl.load(keys + HEADS * PAGE * DIM, mask=there, other=0.0)
         if UPCAST:
             k, v = k.to(tl.float32), v.to(tl.float32)
         weights = _weights(q, k, alpha, FAST, PRECISION)
@@ -134,13 +137,14 @@ def _new_rows(
     """acc and what the raw rows begin ... end - 1 add, to each row (int32 [BLOCK_M]) those up to
     itself."""
     lane, column = tl.arange(0, BLOCK_N), tl.arange(0, DIM)
-    for start in range(begin, end, BLOCK_N):
-        new = start.to(tl.int64) * ROW_STRIDE + lane[:, None] * ROW_STRIDE + column[None, :]
-        there = (start + lane < end)[:, None] & (column < DIM)[None, :]
+    for start in tl.range(begin, end, BLOCK_N):
+        key = start + lane
+        new = key.to(tl.int64)[:, None] * ROW_STRIDE + column[None, :]
+        there = (key < end)[:, None] & (column < DIM)[None, :]
         k = read_silu(k_ptr + new, there, FAST, UPCAST)
         v = read_silu(v_ptr + new, there, FAST, UPCAST)
         weights = _weights(q, k, alpha, FAST, PRECISION)
-        weights = tl.where((start + lane)[None, :] <= row[:, None], weights, 0.0)
+        weights = tl.where(key[None, :] <= row[:, None], weights, 0.0)
         acc = tl.dot(weights.to(v.dtype), v, acc=acc, input_precision=PRECISION)
     return acc
 
@@ -160,6 +164,7 @@ def hstu_prefix_attn_kernel(
     inv_n: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
+    PAGE: tl.constexpr,
     ROW_STRIDE: tl.constexpr,
     HEAD_STRIDE: tl.constexpr,
     CAUSAL: tl.constexpr,
@@ -184,7 +189,7 @@ def hstu_prefix_attn_kernel(
     q = read_silu(q_ptr + at, inside, FAST, UPCAST)
 
     table = table_ptr + user.to(tl.int64) * table_width
-    keys_ptr = pages_ptr + head * (_PAGE * DIM)
+    keys_ptr = pages_ptr + head * (PAGE * DIM)
     position = prefix + row - first
     seen = tl.minimum(end, position + 1) if WRITTEN else end
     whole = tl.maximum(begin, seen // BLOCK_N * BLOCK_N)
@@ -196,11 +201,11 @@ def hstu_prefix_attn_kernel(
         acc = itself[:, None] * v.to(tl.float32)
     acc = _whole_blocks(
         acc, q, keys_ptr, table, begin, whole, alpha,
-        HEADS, DIM, BLOCK_N, FAST, PRECISION, UPCAST,
+        HEADS, DIM, PAGE, BLOCK_N, FAST, PRECISION, UPCAST,
     )  # fmt: skip
     acc = _last_blocks(
         acc, q, keys_ptr, table, whole, end, position + lane, alpha,
-        HEADS, DIM, WRITTEN, BLOCK_N, FAST, PRECISION, UPCAST,
+        HEADS, DIM, PAGE, WRITTEN, BLOCK_N, FAST, PRECISION, UPCAST,
     )  # fmt: skip
     if begin == 0 and CAUSAL and not WRITTEN:
         shift = head * HEAD_STRIDE
@@ -233,11 +238,12 @@ def add_partials_kernel(
     slot, chunks = tl.load(entry + 2), tl.load(entry + 3)
     lane, column = tl.arange(0, BLOCK_M), tl.arange(0, DIM)
     inside = (lane < count)[:, None] & (column < DIM)[None, :]
+    part = partial_ptr + (slot.to(tl.int64) * HEADS + head) * (BLOCK_M * DIM)
+    part += lane[:, None] * DIM + column[None, :]
     acc = tl.zeros([BLOCK_M, DIM], tl.float32)
-    for number in range(slot, slot + chunks):
-        part = (number.to(tl.int64) * HEADS + head) * (BLOCK_M * DIM)
-        at = part + lane[:, None] * DIM + column[None, :]
-        acc += tl.load(partial_ptr + at, mask=inside, other=0.0)
+    for _ in tl.range(0, chunks, 1):
+        acc += tl.load(part, mask=inside, other=0.0)
+        part += HEADS * BLOCK_M * DIM
     out_ptr += (row.to(tl.int64) * HEADS + head) * DIM
     tl.store(out_ptr + lane[:, None] * (HEADS * DIM) + column[None, :], acc * inv_n, mask=inside)
 
@@ -253,6 +259,7 @@ def constants(
     return {
         "HEADS": heads,
         "DIM": dim,
+        "PAGE": PAGE,
         "ROW_STRIDE": strides[0],
         "HEAD_STRIDE": strides[1],
         "BLOCK_M": tiling.rows,
@@ -263,6 +270,25 @@ def constants(
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
     }
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pages: Tensor,
+    rows: Rows,
+    *,
+    alpha: float,
+    inv_n: float,
+    causal: bool,
+    written: bool,
+) -> Tensor:
+    """`hstu_prefix_attn` by the kernel; arguments are checked there."""
+    work = rows.written if written else rows.score
+    lists = (rows.page_table, work.tiles, work.sums, work.partials, list(astuple(rows.tiling)))
+    out: Tensor = hstu_prefix_attn_triton(q, k, v, pages, *lists, alpha, inv_n, causal, written)
+    return out
 
 
 @triton_op(  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -283,7 +309,7 @@ def hstu_prefix_attn_triton(
     causal: bool,
     written: bool,
 ) -> Tensor:
-    """`hstu_prefix_attn` by the kernel: `Rows` and its `Tiling` taken apart, arguments checked."""
+    """The custom operator behind `attend`: `Rows` and its `Tiling` taken apart."""
     heads, dim = q.shape[1:]
     if not (q.stride() == k.stride() == v.stride() and q.stride(2) == 1):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()

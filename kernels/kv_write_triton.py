@@ -12,8 +12,6 @@ from triton import knobs
 from predawn.kernels.hstu_prefix_attn import PAGE
 from predawn.kernels.silu_triton import silu
 
-_PAGE = tl.constexpr(PAGE)
-
 
 @triton.jit(do_not_specialize=["rows", "slots_end"])
 def kv_write_kernel(
@@ -25,6 +23,7 @@ def kv_write_kernel(
     slots_end: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
+    PAGE: tl.constexpr,
     ROW_STRIDE: tl.constexpr,
     HEAD_STRIDE: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -41,10 +40,10 @@ def kv_write_kernel(
     source = row[:, None] * ROW_STRIDE + (head * HEAD_STRIDE + column)[None, :]
     k = tl.load(k_ptr + source, mask=inside, other=0.0)
     v = tl.load(v_ptr + source, mask=inside, other=0.0)
-    line = (slot // _PAGE * (2 * HEADS) + head) * _PAGE + slot % _PAGE
+    line = (slot // PAGE * (2 * HEADS) + head) * PAGE + slot % PAGE
     target = pages_ptr + line[:, None] * DIM + column[None, :]
     tl.store(target, silu(k.to(tl.float32), FAST), mask=inside)
-    tl.store(target + HEADS * _PAGE * DIM, silu(v.to(tl.float32), FAST), mask=inside)
+    tl.store(target + HEADS * PAGE * DIM, silu(v.to(tl.float32), FAST), mask=inside)
 
 
 def constants(
@@ -55,6 +54,7 @@ def constants(
     return {
         "HEADS": heads,
         "DIM": dim,
+        "PAGE": PAGE,
         "ROW_STRIDE": strides[0],
         "HEAD_STRIDE": strides[1],
         "BLOCK_M": max(1, 2048 // block_d),
