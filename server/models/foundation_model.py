@@ -9,11 +9,11 @@ else is in the batch, however candidates are split or ordered. Of a kept history
 extended instead of encoded at once it differs in rounding only.
 """
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ from predawn.server.models.foundation_tokens import (
 )
 from predawn.server.models.item_table import embedding_rows
 from predawn.server.models.snapshots import Tensors
-from predawn.server.request import F32, I64, U64, PairBatch
+from predawn.server.request import F32, I64, U64, PairBatch, UserBatch
 
 __all__ = [
     "FoundationModel",
@@ -54,6 +54,7 @@ __all__ = [
     "untrained_foundation",
 ]
 
+_Result = TypeVar("_Result")
 _POOL_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
 
 
@@ -112,13 +113,7 @@ class FoundationModel:
     def embed_pairs(self, batch: PairBatch) -> F32:
         """float32 [R, dim] in -1 .. 1. ValueError when the history has other columns than the
         training's; PoolFull when jobs under way pin the whole pool."""
-        slices = self.pair_slices(batch)
-        while True:
-            try:
-                next(slices)
-            except StopIteration as done:
-                result: F32 = done.value
-                return result
+        return _finish(self.pair_slices(batch))
 
     def pair_slices(self, batch: PairBatch) -> Generator[None, None, F32]:
         """The same, yielding after every layer of a pass."""
@@ -127,33 +122,53 @@ class FoundationModel:
         since_ms = np.array([int(e[-1, 2]) if len(e) else 0 for e in past], dtype=np.int64)
         shared = candidate_features(self.shape, batch.users, counts, since_ms)
         out = np.zeros((len(batch.item_hashes), self.dim), np.float32)
-        for pieces in self._groups(batch, past):
-            with ExitStack() as pins:
-                kept: list[Kept] = []
-                for piece in pieces:
-                    user = int(batch.users.users[piece.user])
-                    kept.append(self._pool.acquire(user, past[piece.user]))
-                    pins.callback(self._pool.release, kept[-1])
-                events = [past[piece.user] for piece in pieces]
+        for pieces in self._groups(batch.users.users, past, self._pieces(batch.offsets)):
+            with self._pinned(batch.users.users, past, pieces) as (kept, events):
                 yield from self._append(kept, events)
                 yield from self._score(batch, pieces, kept, events, shared, out)
         return out
 
-    def _groups(self, batch: PairBatch, past: list[U64]) -> Iterator[list[_Piece]]:
+    def encode(self, users: UserBatch) -> None:
+        """Brings what is kept of the users up to date, ahead of their candidates."""
+        _finish(self.encode_slices(users))
+
+    def encode_slices(self, users: UserBatch) -> Generator[None, None, None]:
+        """The same, yielding after every layer of a pass."""
+        past = histories(users, self.shape.length)
+        everyone = (_Piece(user, 0, 0) for user in range(len(past)))
+        for pieces in self._groups(users.users, past, everyone):
+            with self._pinned(users.users, past, pieces) as (kept, events):
+                yield from self._append(kept, events)
+
+    @contextmanager
+    def _pinned(
+        self, users: U64, past: list[U64], pieces: list[_Piece]
+    ) -> Generator[tuple[list[Kept], list[U64]], None, None]:
+        """What is kept of the pieces' users, and the histories they are wanted with."""
+        with ExitStack() as pins:
+            kept: list[Kept] = []
+            for piece in pieces:
+                kept.append(self._pool.acquire(int(users[piece.user]), past[piece.user]))
+                pins.callback(self._pool.release, kept[-1])
+            yield kept, [past[piece.user] for piece in pieces]
+
+    def _groups(
+        self, users: U64, past: list[U64], pieces: Iterable[_Piece]
+    ) -> Iterator[list[_Piece]]:
         """Pieces that are computed together: at most a pass of rows, a quarter of the pool (so
         that jobs between slices find pages), and no user twice."""
         group: list[_Piece] = []
-        users: set[int] = set()
+        there: set[int] = set()
         rows = pages = 0
-        for piece in self._pieces(batch.offsets):
-            user, need = int(batch.users.users[piece.user]), pages_of(len(past[piece.user]))
+        for piece in pieces:
+            user, need = int(users[piece.user]), pages_of(len(past[piece.user]))
             more = self._quanta(piece.stop - piece.first)
             full = rows + more > self._layers.tile or pages + need > self._pool.pages // 4
-            if group and (full or user in users):
+            if group and (full or user in there):
                 yield group
-                group, users, rows, pages = [], set(), 0, 0
+                group, there, rows, pages = [], set(), 0, 0
             group.append(piece)
-            users.add(user)
+            there.add(user)
             rows, pages = rows + more, pages + need
         if group:
             yield group
@@ -258,6 +273,16 @@ class FoundationModel:
         wide = layer_norm(x.float())
         found: F32 = torch.addmm(self._encode_b, wide, self._encode_w).tanh_().cpu().numpy()
         return found
+
+
+def _finish(slices: Generator[None, None, _Result]) -> _Result:
+    """Runs to the end."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as done:
+            result: _Result = done.value
+            return result
 
 
 def default_pages(shape: FoundationShape, device: str, dtype: torch.dtype) -> int:

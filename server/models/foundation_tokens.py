@@ -13,6 +13,7 @@ events are seen, three quarters on average.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,10 +135,14 @@ def places(
     shape: FoundationShape, positions: NDArray[np.float64], since_ms: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Sines and cosines of position and of time, at geometric wavelengths. [n, 4 * waves]"""
-    steps = np.linspace(0.0, 1.0, shape.waves)
-    lengths = _FIRST_WAVE * shape.length**steps
-    lengths_ms = _FIRST_WAVE_MS * (_LAST_WAVE_MS / _FIRST_WAVE_MS) ** steps
-    angles = np.concatenate(
-        [positions[:, None] / lengths, since_ms[:, None] / lengths_ms], axis=1
-    ) * (2 * np.pi)
+    lengths, lengths_ms = _wavelengths(shape.waves, shape.length)
+    angles = np.concatenate([positions[:, None] / lengths, since_ms[:, None] / lengths_ms], axis=1)
+    angles *= 2 * np.pi
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+@cache
+def _wavelengths(waves: int, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """In tokens, from 4 to 4 * length, and in ms, from a minute to two weeks."""
+    steps = np.linspace(0.0, 1.0, waves)
+    return _FIRST_WAVE * length**steps, _FIRST_WAVE_MS * (_LAST_WAVE_MS / _FIRST_WAVE_MS) ** steps
