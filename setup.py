@@ -1,13 +1,14 @@
 """Builds the extensions; everything else is in pyproject.toml.
 
 Switches, all by environment:
-  PREDAWN_EXTENSIONS=core|codec|torture   build one of them only (default: all)
+  PREDAWN_EXTENSIONS=core|layers|codec|torture   build one of them only (default: all)
   PREDAWN_SANITIZE=address|thread|undefined   instrumented build
   PREDAWN_DEBUG=1                 no optimisation, assertions on
 """
 
 import glob
 import os
+from collections.abc import Sequence
 
 from Cython.Build import cythonize
 from pybind11.setup_helpers import Pybind11Extension
@@ -40,19 +41,26 @@ def core() -> Extension:
     return _bound("_core", ["csrc/bindings.cpp", "csrc/bindings_cache.cpp"])
 
 
+def layers() -> Extension:
+    """What models do on the CPU for every request. Sums and products are fused only where the code
+    says so: averages have the same bits on every machine."""
+    sources = ["csrc/layers.cpp", "csrc/layers_first.cpp"]
+    return _bound("_layers", sources, ["-ffp-contract=off"])
+
+
 def torture() -> Extension:
     """What `predawn bench torture` does to a store."""
     return _bound("_torture", ["csrc/torture.cpp"])
 
 
-def _bound(name: str, sources: list[str]) -> Extension:
+def _bound(name: str, sources: list[str], more: Sequence[str] = ()) -> Extension:
     """An extension over the headers (pybind11)."""
     return Pybind11Extension(
         f"predawn.csrc.{name}",
         sources,
         include_dirs=["csrc"],
         depends=glob.glob("csrc/*.hpp"),
-        extra_compile_args=[*flags(), "-Wconversion"],
+        extra_compile_args=[*flags(), "-Wconversion", *more],
         extra_link_args=link_flags(),
     )
 
@@ -80,7 +88,7 @@ def codec() -> list[Extension]:
 def extensions() -> list[Extension]:
     """What PREDAWN_EXTENSIONS asks for."""
     only = os.environ.get("PREDAWN_EXTENSIONS", "")
-    bound = {"core": core, "torture": torture}
+    bound = {"core": core, "layers": layers, "torture": torture}
     chosen = [make() for name, make in bound.items() if only in ("", name)]
     return chosen + (codec() if only in ("", "codec") else [])
 

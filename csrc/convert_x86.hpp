@@ -236,15 +236,19 @@ PREDAWN_AVX2 std::uint32_t largest(const float* from, std::size_t count) noexcep
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
 }
+// The compilers' own query says whether the system keeps vector registers, but clang's does not
+// know F16C. Asked once: under a hypervisor the instruction that says so takes tens of
+// microseconds.
 [[nodiscard]] inline bool has_avx2() noexcept {
-  // The compilers' own query says whether the system keeps vector registers, but clang's does not
-  // know F16C.
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  const bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-  return has_f16c && __builtin_cpu_supports("avx2") != 0;
+  static const bool has = [] {
+    unsigned a = 0;
+    unsigned b = 0;
+    unsigned c = 0;
+    unsigned d = 0;
+    const bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+    return has_f16c && __builtin_cpu_supports("avx2") != 0;
+  }();
+  return has;
 }
 
 }  // namespace predawn

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predawn.csrc._core import EmbeddingCache
-from predawn.server.stabilise import average, compress
+from predawn.server.stabilise import average, average_exponentially, compress
 
 NAN = float("nan")
 
@@ -103,6 +103,37 @@ def test_int8_keeps_255_steps_of_each_part() -> None:
     steps = np.array([[0.01, 0.01, 0.01, 0.1, 0.1, 0.1]], dtype=np.float32)
     assert (np.abs(rounded - rows) <= steps * 0.5001).all()
     assert rounded[0, 4] == 0
+
+
+def test_rounding_in_the_same_pass_is_rounding_afterwards() -> None:
+    rng = np.random.default_rng(0)
+    raw, previous = rng.normal(size=(5, 8)).astype(np.float32), np.full((5, 16), NAN, np.float32)
+    previous[2:, :8] = 3
+    for dtype in ("fp32", "fp16", "bf16", "int8"):
+        once = average(raw, previous, dtype)
+        assert np.array_equal(once, compress(average(raw, previous), dtype, 8), equal_nan=True)
+
+
+def test_an_exponential_average_moves_by_its_weight_and_begins_at_the_first() -> None:
+    served = np.full((1, 2), NAN, dtype=np.float32)
+    seen = []
+    for value in (4.0, 8.0, 8.0):
+        served = average_exponentially(np.full((1, 2), value, np.float32), served, 0.25)
+        seen.append(float(served[0, 1]))
+    assert seen == [4.0, 5.0, 5.75]
+
+
+def test_what_does_not_change_stays_bit_by_bit() -> None:
+    row = np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)
+    assert average_exponentially(row, row, 0.3).tobytes() == row.tobytes()
+
+
+def test_other_layouts_and_empty_batches_are_taken() -> None:
+    raw = np.arange(12, dtype=np.float32).reshape(6, 2).T
+    assert average(raw[:, ::2], np.empty((2, 0), np.float32)).tolist() == raw[:, ::2].tolist()
+    none = np.empty((0, 4), np.float32)
+    assert average(none, np.empty((0, 8), np.float32), "int8").shape == (0, 12)
+    assert compress(none, "fp16").shape == (0, 4)
 
 
 def test_fp32_is_left_alone() -> None:
