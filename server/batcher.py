@@ -105,6 +105,10 @@ class Batcher:
             if entry is not None and entry.running:
                 entry.void = True
 
+    def share_below(self) -> ShareAccount:
+        """What refreshes leave over of the background's share of engine time."""
+        return self._share.below(self._clock.monotonic_ns())
+
     def depths(self) -> dict[str, int]:
         """Users queued, by lane."""
         return {lane.name.lower(): len(queue) for lane, queue in self._queues.items()}

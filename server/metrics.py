@@ -6,6 +6,7 @@ the config, everything else from enums. `metrics_render.render` turns this into 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,34 @@ INFERENCE_OUTCOMES: tuple[str, ...] = ("ok", "failed", "invalid")
 REFRESH_OUTCOMES: tuple[str, ...] = ("ok", "failed", "shed", "coalesced")
 """Per scheduled refresh: done; failed; refused by a full queue or a hung engine; already due."""
 
+MISSED_OUTCOMES: tuple[str, ...] = (
+    *("ok", "failed", "invalid", "void"),
+    *("coalesced", "full", "stale"),
+)
+"""Per missed pair that was to be computed behind its request: computed; its batch failed; its row
+was not finite; its user was invalidated meanwhile; it was waiting or running already; it had to go
+from a full queue; it waited longer than its embedding would have lasted."""
+
+PAIR_SOURCES = (Source.DIRECT, Source.USER_MEAN, Source.NEIGHBOUR, Source.DEFAULT)
+"""What a pair's embedding can come from."""
+
 MODEL_CHANGES: tuple[str, ...] = ("load", "load_failed", "swap", "rollback")
 """What is done to the version of a model."""
 
 Gauge = Callable[[], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCounts:
+    """What an engine says of itself. restarts: of its process; compiles: kernels compiled after
+    the warm-up, of which there must be none; kept: by pair model, what it says of the histories
+    that it keeps."""
+
+    restarts: int = 0
+    compiles: int = 0
+    kept: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+
+
 VersionStates = Callable[[], Mapping[str, Mapping[str, int]]]
 StoreStats = Callable[[], Mapping[str, Mapping[str, int]]]
 
@@ -47,11 +72,23 @@ class ModelMetrics:
         return sum(self.inferences.values())
 
 
-class Metrics:
-    """All counters of a server. `models` and `rankers` are the configured names."""
+class PairMetrics:
+    """Counts of one pair model. Every missed pair is waiting, running, or in `missed` once."""
 
-    def __init__(self, models: Sequence[str], rankers: Sequence[str]) -> None:
+    def __init__(self) -> None:
+        self.served = [0] * len(Source)
+        self.missed = dict.fromkeys(MISSED_OUTCOMES, 0)
+        self.age_ms = Histogram()  # of served embeddings that have an age
+
+
+class Metrics:
+    """All counters of a server. `models`, `rankers` and `pairs` are the configured names."""
+
+    def __init__(
+        self, models: Sequence[str], rankers: Sequence[str], pairs: Sequence[str] = ()
+    ) -> None:
         self.models = {name: ModelMetrics() for name in models}
+        self.pairs = {name: PairMetrics() for name in pairs}
         self.rankers = tuple(rankers)
         self.requests: dict[tuple[str, int], int] = {}
         self.request_ns = Histogram()
@@ -63,7 +100,9 @@ class Metrics:
         self.model_changes: dict[tuple[str, str], int] = {}
         self.model_load_ns = Histogram()  # of loads that ended well
         self.model_versions: VersionStates = dict
+        self.engine: Callable[[], EngineCounts] = EngineCounts
         self.queue_depth: Gauge = dict
+        self.pairs_waiting: Gauge = dict
         self.store: StoreStats = dict
 
     def request(self, ranker: str, code: int, took_ns: int) -> None:
@@ -87,10 +126,26 @@ class Metrics:
         if age_ms >= 0:
             counts.age_ms.record(age_ms)
 
+    def served_pairs(self, model: str, counts: Sequence[int], ages_ms: I64) -> None:
+        """One request's candidates by `Source`, and the ages of those that have one."""
+        pairs = self.pairs[model]
+        for source in PAIR_SOURCES:
+            pairs.served[source] += counts[source]
+        pairs.age_ms.record_many(ages_ms)
+
+    def missed(self, model: str, outcome: str, pairs: int) -> None:
+        """`pairs` missed pairs ended with one of MISSED_OUTCOMES."""
+        self.pairs[model].missed[outcome] += pairs
+
     def batch(self, lane: Lane, rows: int, engine_ns: int) -> None:
         """One batch given to the engine."""
         self.batches[lane] += 1
         self.batch_rows.record(rows)
+        self.engine_ns[lane] += engine_ns
+
+    def ran(self, lane: Lane, engine_ns: int) -> None:
+        """One ranking or one batch of pairs on the engine: not users, so without their number."""
+        self.batches[lane] += 1
         self.engine_ns[lane] += engine_ns
 
     def inferred(self, model: str, lane: Lane, outcome: str, users: int) -> None:
@@ -120,6 +175,7 @@ class Metrics:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything as JSON-ready plain data: /info, the demo's table, replay."""
+        engine = self.engine()
         return {
             "requests": sum(self.requests.values()),
             "errors": sum(n for (_, code), n in self.requests.items() if code >= 500),
@@ -128,9 +184,14 @@ class Metrics:
             "batches": sum(self.batches.values()),
             "batch_rows": _quantiles(self.batch_rows, 1.0),
             "engine_busy_s": {lane.name.lower(): ns * 1e-9 for lane, ns in self.engine_ns.items()},
+            "engine_restarts": engine.restarts,
+            "engine_compiles": engine.compiles,
+            "kept": {name: dict(counts) for name, counts in engine.kept.items()},
             "queue_depth": dict(self.queue_depth()),
             "events": self.events,
             "models": {name: _model_snapshot(m) for name, m in self.models.items()},
+            "pairs": {name: _pair_snapshot(m) for name, m in self.pairs.items()},
+            "pairs_waiting": dict(self.pairs_waiting()),
             "versions": {name: dict(each) for name, each in self.model_versions().items()},
             "store": {name: dict(stats) for name, stats in self.store().items()},
         }
@@ -146,6 +207,15 @@ def _model_snapshot(model: ModelMetrics) -> dict[str, Any]:
         "fallbacks": model.fallbacks,
         "refreshes": dict(model.refreshes),
         "age_ms": _quantiles(model.age_ms, 1.0),
+    }
+
+
+def _pair_snapshot(pairs: PairMetrics) -> dict[str, Any]:
+    return {
+        "asked": sum(pairs.served),
+        "sources": {source.label: pairs.served[source] for source in PAIR_SOURCES},
+        "missed": dict(pairs.missed),
+        "age_ms": _quantiles(pairs.age_ms, 1.0),
     }
 
 

@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from predawn.csrc._core import Histogram
-from predawn.server.metrics import MODEL_CHANGES, Metrics, cumulative
+from predawn.server.metrics import MODEL_CHANGES, PAIR_SOURCES, Metrics, cumulative
 from predawn.server.request import Source
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,6 +38,7 @@ _STORE_GAUGES = (
     "policy_sieve",
     "speculative_quota",
 )
+_KEPT_GAUGES = ("pages", "pages_free", "pages_used", "users")
 
 
 def render(metrics: Metrics) -> bytes:
@@ -60,7 +61,9 @@ class _MetricsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _requests(self._metrics)
         yield from _embeddings(self._metrics)
+        yield from _pairs(self._metrics)
         yield from _engine(self._metrics)
+        yield from _engine_health(self._metrics)
         yield from _versions(self._metrics)
         yield from _store(self._metrics)
 
@@ -120,6 +123,32 @@ def _embeddings(metrics: Metrics) -> Iterator[Metric]:
     yield from (served, fallbacks, coalesced, retries, refreshes, ages)
 
 
+def _pairs(metrics: Metrics) -> Iterator[Metric]:
+    served = CounterMetricFamily(
+        "predawn_pairs", "Pairs asked for, by what was served.", labels=["model", "source"]
+    )
+    missed = CounterMetricFamily(
+        "predawn_missed_pairs",
+        "Missed pairs to be computed behind their request, by how that ended.",
+        labels=["model", "outcome"],
+    )
+    ages = HistogramMetricFamily(
+        "predawn_pair_age_seconds", "Age of served pair embeddings.", labels=["model"]
+    )
+    for name, pairs in metrics.pairs.items():
+        for source in PAIR_SOURCES:
+            served.add_metric([name, source.label], pairs.served[source])
+        for outcome, count in pairs.missed.items():
+            missed.add_metric([name, outcome], count)
+        _add(ages, [name], pairs.age_ms, _AGES_S, 1e3)
+    waiting = GaugeMetricFamily(
+        "predawn_pairs_waiting", "Missed pairs not computed yet.", labels=["model"]
+    )
+    for name, count in metrics.pairs_waiting().items():
+        waiting.add_metric([name], count)
+    yield from (served, missed, ages, waiting)
+
+
 def _engine(metrics: Metrics) -> Iterator[Metric]:
     inferences = CounterMetricFamily(
         "predawn_inferences",
@@ -148,6 +177,23 @@ def _engine(metrics: Metrics) -> Iterator[Metric]:
     for lane_name, count in metrics.queue_depth().items():
         depth.add_metric([lane_name], count)
     yield depth
+
+
+def _engine_health(metrics: Metrics) -> Iterator[Metric]:
+    counts = metrics.engine()
+    for name, value, what in (
+        ("restarts", counts.restarts, "Times that the models' process was started again."),
+        ("compiles", counts.compiles, "Kernels compiled after the warm-up: there must be none."),
+    ):
+        counter = CounterMetricFamily(f"predawn_engine_{name}", what)
+        counter.add_metric([], value)
+        yield counter
+    for field in sorted({field for each in counts.kept.values() for field in each}):
+        kind = GaugeMetricFamily if field in _KEPT_GAUGES else CounterMetricFamily
+        family = kind(f"predawn_kept_{field}", f"Kept histories: {field}.", labels=["model"])
+        for model, each in counts.kept.items():
+            family.add_metric([model], each.get(field, 0))
+        yield family
 
 
 def _versions(metrics: Metrics) -> Iterator[Metric]:

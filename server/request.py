@@ -1,7 +1,7 @@
 """What travels through the server: plain data, no behaviour.
 
-Order of life: `RankRequest` (from the codec) -> `UserRow` per user model -> `RankBatch` (to the
-ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model sees, `PairBatch` what a
+Order of life: `RankRequest` (from the codec) -> `UserRow` per user model and `PairRows` per pair
+model -> `RankBatch` (to the ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model sees, `PairBatch` what a
 model of user-item pairs sees.
 """
 
@@ -78,11 +78,23 @@ class UserRow:
     reason: str = ""  # why it is not fresh: "timeout", "overloaded", "failed: ..."
 
 
+@dataclass(frozen=True, slots=True)
+class PairRows:
+    """One pair model's embeddings of a request's candidates as served. rows: float32 [n, dim];
+    sources: uint8 [n], `Source`; ages_ms: int64 [n], -1: none; counts: candidates by `Source`."""
+
+    rows: F32
+    sources: U8
+    ages_ms: I64
+    counts: list[int]
+
+
 @dataclass(slots=True)
 class RankReply:
     """order: int64 [k], positions in the request, best first; scores: float32 [n], all of them.
 
-    task_scores: float32 [n, tasks] with `explain`. stages_ns: stage name -> nanoseconds.
+    task_scores: float32 [n, tasks] with `explain`. stages_ns: stage name -> nanoseconds. pairs: by
+    pair model of the ranker.
     """
 
     order: I64
@@ -92,6 +104,7 @@ class RankReply:
     task_scores: F32 | None = None
     tasks: tuple[str, ...] = ()
     stages_ns: dict[str, int] = field(default_factory=dict[str, int])
+    pairs: dict[str, PairRows] = field(default_factory=dict[str, PairRows])
 
 
 @dataclass(frozen=True, slots=True)

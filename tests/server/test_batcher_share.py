@@ -39,6 +39,35 @@ def test_the_instant_it_names_is_early_enough_and_not_too_early(
     assert account.may_start(at_ns)
 
 
+@given(
+    st.sampled_from([0.125, 0.5, 1.0]),  # exact in binary
+    st.lists(
+        st.tuples(st.integers(0, 500), st.integers(1, 2_000), st.sampled_from(["upper", "lower"])),
+        max_size=30,
+    ),
+)
+def test_lower_work_takes_what_upper_work_leaves_and_nothing_from_it(
+    share: float, batches: list[tuple[int, int, str]]
+) -> None:
+    upper, alone = ShareAccount(share, 0, 100), ShareAccount(share, 0, 100)
+    lower = upper.below(0)
+    now_ns = used_ns = 0
+    for pause_ns, engine_ns, whose in batches:
+        now_ns += pause_ns
+        assert upper.may_start(now_ns) == alone.may_start(now_ns)
+        if whose == "upper" and upper.may_start(now_ns):
+            upper.spend(engine_ns)
+            alone.spend(engine_ns)
+        elif whose == "lower" and lower.may_start(now_ns):
+            assert upper.may_start(now_ns)
+            assert used_ns < share * now_ns + 100 + 1e-6
+            lower.spend(engine_ns)
+        else:
+            continue
+        used_ns += engine_ns
+        now_ns += engine_ns
+
+
 def test_credit_is_not_saved_up_beyond_the_burst() -> None:
     account = ShareAccount(0.5, 0, burst_ns=100)
     assert account.may_start(10**12)

@@ -26,6 +26,19 @@ def test_sources_add_up_to_the_embeddings_served(answers: list[tuple[str, Source
         assert counts["fallbacks"] == of_model.count(Source.FAILOVER)
 
 
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9))))
+def test_sources_of_pairs_add_up_to_the_pairs_asked_for(requests: list[tuple[int, int]]) -> None:
+    metrics = Metrics([], [], ["fm"])
+    for direct, default in requests:
+        counts = [0] * len(Source)
+        counts[Source.DIRECT], counts[Source.DEFAULT] = direct, default
+        metrics.served_pairs("fm", counts, np.full(direct, 1_000))
+    found = metrics.snapshot()["pairs"]["fm"]
+    assert found["asked"] == sum(found["sources"].values()) == sum(map(sum, requests))
+    assert found["sources"]["default"] == sum(default for _, default in requests)
+    assert metrics.pairs["fm"].age_ms.count == found["sources"]["direct"]
+
+
 def test_age_quantiles_ignore_embeddings_without_an_age() -> None:
     metrics = Metrics(["a"], [])
     metrics.served("a", Source.DEFAULT, -1, fallback=False)

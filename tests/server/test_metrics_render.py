@@ -1,5 +1,6 @@
 """The Prometheus text parses, has the promised names and units, and says what was counted."""
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -10,7 +11,10 @@ from predawn.server.request import Lane, Source
 
 @pytest.fixture
 def metrics() -> Metrics:
-    counted = Metrics(["sum"], ["ctr"])
+    counted = Metrics(["sum"], ["ctr"], ["fm"])
+    counted.served_pairs("fm", [2, 0, 0, 0, 0, 0, 3], np.array([5_000, 90_000]))
+    counted.missed("fm", "ok", 2)
+    counted.pairs_waiting = lambda: {"fm": 7}
     counted.request("ctr", 200, 3_000_000)
     counted.request("ctr", 200, 40_000_000)
     counted.stage("lookup", 20_000)
@@ -70,6 +74,14 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
         ("predawn_store_entries", {"model": "sum"}, 3),
         ("predawn_store_hits_total", {"model": "sum"}, 4),
         ("predawn_events_total", {}, 5),
+        ("predawn_pairs_total", {"model": "fm", "source": "direct"}, 2),
+        ("predawn_pairs_total", {"model": "fm", "source": "default"}, 3),
+        ("predawn_pairs_total", {"model": "fm", "source": "user_mean"}, 0),
+        ("predawn_missed_pairs_total", {"model": "fm", "outcome": "ok"}, 2),
+        ("predawn_missed_pairs_total", {"model": "fm", "outcome": "stale"}, 0),
+        ("predawn_pair_age_seconds_bucket", {"model": "fm", "le": "10.0"}, 1),
+        ("predawn_pair_age_seconds_count", {"model": "fm"}, 2),
+        ("predawn_pairs_waiting", {"model": "fm"}, 7),
         ("predawn_model_version", {"model": "sum", "state": "live"}, 3),
         ("predawn_model_version", {"model": "sum", "state": "staged"}, 4),
         ("predawn_model_version", {"model": "ctr", "state": "live"}, 0),
