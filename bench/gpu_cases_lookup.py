@@ -1,4 +1,4 @@
-"""The cases of the kernels that look rows up: `gather_l1`.
+"""The cases of the kernels that look rows up: `gather_l1` and `score_topk`.
 
 As in gpu_cases.py: a case knows `kernel`, `plain` (torch, same dtype) and `truth` (float64), and
 what any implementation must move and compute.
@@ -13,6 +13,8 @@ from torch import Tensor
 from predawn.bench.gpu_cases import TOLERANCE, Case
 from predawn.kernels.gather_l1 import Gathered, gather_l1_reference
 from predawn.kernels.gather_l1_triton import gather_l1_triton
+from predawn.kernels.score_topk import score_topk_reference
+from predawn.kernels.score_topk_triton import score_topk_triton
 
 SHORT = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int8: "int8"}
 
@@ -35,6 +37,17 @@ class GatherShape:
     relu: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class TopkShape:
+    """`score_topk`: the K best of I items for each of U users, vectors of p."""
+
+    users: int
+    items: int
+    width: int
+    k: int
+    dtype: torch.dtype = torch.bfloat16
+
+
 GATHERS = (
     GatherShape(64, 128, 128, 32, 256),
     GatherShape(512, 32, 32, 8, 64, dtype=torch.float32),
@@ -43,6 +56,13 @@ GATHERS = (
     GatherShape(4096, 256, 128, 64, 512),
     GatherShape(32768, 256, 128, 64, 512),
     GatherShape(32768, 256, 128, 64, 512, item_dtype=torch.float16),
+)
+TOPKS = (
+    TopkShape(1024, 4096, 64, 64),
+    TopkShape(16, 1_000_000, 64, 64),
+    TopkShape(1024, 1_000_000, 64, 64),
+    TopkShape(1024, 1_000_000, 64, 256),
+    TopkShape(16, 1_000_000, 128, 64, torch.float32),
 )
 
 
@@ -131,4 +151,46 @@ def gather_case(shape: GatherShape, device: str, seed: int = 0) -> Case:
         bytes=shape.rows * row + inputs * shape.hidden * size,
         flop=2 * shape.rows * inputs * shape.hidden,
         tolerance=TOLERANCE[shape.dtype],
+    )
+
+
+def topk_inputs(shape: TopkShape, device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """(users, items, bias): scores of about unit size."""
+    normal = draws(device, seed)
+    users = normal(shape.users, shape.width, scale=shape.width**-0.5).to(shape.dtype)
+    items = normal(shape.items, shape.width).to(shape.dtype)
+    return users, items, normal(shape.items, scale=0.1)
+
+
+def topk_case(shape: TopkShape, device: str, seed: int = 0) -> Case:
+    """Its result is the scores. The peer's scores are rounded to the dtype of the vectors, which
+    makes it easier for it: half the bytes of a score."""
+    users, items, bias = topk_inputs(shape, device, seed)
+    narrow = bias.to(shape.dtype)
+
+    def eager() -> Tensor:
+        scores = torch.addmm(narrow, users, items.t())
+        return scores.topk(min(shape.k, shape.items)).values
+
+    def truth() -> Tensor:
+        best = torch.empty(shape.users, 0, dtype=torch.float64, device=device)
+        for first in range(0, shape.items, 4096):
+            rows, shift = items[first : first + 4096], bias[first : first + 4096]
+            scores = users.double() @ rows.double().t() + shift.double()
+            best = torch.cat([best, scores], 1)
+            best = best.topk(min(shape.k, best.shape[1])).values
+        return best
+
+    size = shape.dtype.itemsize
+    read = (shape.users + shape.items) * shape.width * size + shape.items * 4
+    return Case(
+        name=f"score_topk {SHORT[shape.dtype]} U{shape.users} I{shape.items} p{shape.width}"
+        f" K{shape.k}",
+        kernel=lambda: score_topk_triton(users, items, bias, shape.k)[0],
+        plain=lambda: score_topk_reference(users, items, bias, shape.k)[0],
+        truth=truth,
+        peers={"matmul, topk": eager},
+        bytes=read + shape.users * shape.k * 12,
+        flop=2 * shape.users * shape.items * shape.width,
+        tolerance=TOLERANCE[torch.float32],
     )

@@ -62,6 +62,19 @@ def run_gather_l1() -> None:
             gather_l1_triton(*table, *parts, source, True)
 
 
+def run_score_topk() -> None:
+    """Users and items that fill no tile, more results than items."""
+    import interpreted
+
+    from predawn.kernels.score_topk_triton import score_topk_triton
+
+    assert interpreted.DEVICE == "cpu"
+    guard_allocations()
+    for dtype, k in ((FULL, 3), (HALF, 7)):
+        users, items = (copied(torch.ones(size, dtype=dtype)) for size in ((3, 5), (6, 5)))
+        score_topk_triton(users, items, copied(torch.ones(6)), k)
+
+
 def read_past_the_end() -> None:
     """What the test must catch: one element too many."""
     tensor = guarded((3,), torch.float32)
@@ -73,7 +86,7 @@ def test_planted_read_past_the_end_is_caught() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs Triton to interpret, not a GPU")
-@pytest.mark.parametrize("name", ["cross_lowrank", "bag_pool", "gather_l1"])
+@pytest.mark.parametrize("name", ["cross_lowrank", "bag_pool", "gather_l1", "score_topk"])
 def test_kernels_stay_inside_their_tensors(name: str) -> None:
     pytest.importorskip("triton", reason="needs Triton")
     assert run(__file__, f"run_{name}") == 0
