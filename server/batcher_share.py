@@ -48,3 +48,5 @@ class ShareAccount:
         grown = self._credit_ns + self._share * (now_ns - self._seen_ns)
         self._credit_ns = min(grown, float(self._burst_ns))
         self._seen_ns = now_ns
+        for account in self._lower:  # what is at its limit now must not grow after the next charge
+            account._grow(now_ns)
