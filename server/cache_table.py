@@ -15,7 +15,7 @@ from predawn.csrc import _core
 from predawn.server.cache_place import StorePlace, TableSpec, attached, opened
 from predawn.server.errors import ConfigError
 from predawn.server.request import F32, I64, U64, UserId
-from predawn.server.stabilise import average, compress
+from predawn.server.stabilise import average, average_exponentially
 
 
 @dataclass(slots=True)
@@ -86,14 +86,23 @@ class ModelTable:
 
     def land(self, users: Sequence[UserId], raw: F32, snapshot: int, now_ms: int) -> F32:
         """Takes new raw vectors [n, dim] in; returns what is served from now on [n, dim]."""
-        n, dim, parts = len(users), self.spec.dim, self.spec.average_over
-        before = np.full((n, parts * dim if parts > 1 else 0), np.nan, dtype=np.float32)
-        if parts > 1:
-            self._gather(users, now_ms, self.spec.failover_ttl_ms, before)
-        rows = compress(average(raw, before[:, dim:]), self.spec.dtype, dim)
+        rows = self._averaged(users, raw, now_ms)
         for user, row in zip(users, rows, strict=True):
             self._pending[user] = _Landed(row, now_ms, snapshot)
-        return rows[:, :dim]
+        return rows[:, : self.spec.dim]
+
+    def _averaged(self, users: Sequence[UserId], raw: F32, now_ms: int) -> F32:
+        """Whole rows [n, parts * dim] as the store will give them back."""
+        spec, n = self.spec, len(users)
+        if spec.average_weight is not None:
+            served = np.full((n, spec.dim), np.nan, dtype=np.float32)
+            self._gather(users, now_ms, spec.failover_ttl_ms, served)
+            return average_exponentially(raw, served, spec.average_weight, spec.dtype)
+        parts = spec.average_over
+        before = np.full((n, parts * spec.dim if parts > 1 else 0), np.nan, dtype=np.float32)
+        if parts > 1:
+            self._gather(users, now_ms, spec.failover_ttl_ms, before)
+        return average(raw, before[:, spec.dim :], spec.dtype)
 
     def flush(self) -> int:
         """Writes what has landed, one call per (id kind, instant, snapshot); returns the rows. Rows

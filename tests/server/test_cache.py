@@ -106,6 +106,26 @@ def test_averages_go_over_pending_and_written_rows_alike(written: bool) -> None:
     assert served == [3.0, 4.5, 6.0, 9.0]
 
 
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("dtype", ["fp16", "fp32", "bf16", "int8"])
+def test_an_exponential_average_needs_only_what_was_served(dtype: str, written: bool) -> None:
+    one_part = TableSpec(
+        "m", 2, 1, dtype, 1_000, np.zeros(2, dtype=np.float32), 50, average_weight=0.25
+    )
+    cache, clock = cache_of(one_part)
+    expected = 0.0
+    for number, value in enumerate((4, 8, 0, 16)):
+        clock.now_ms += 50
+        served = cache.land("m", [1, "a"], rows(value, value), number)
+        expected = value if number == 0 else expected + 0.25 * (value - expected)
+        np.testing.assert_allclose(served, expected, rtol=0.02)
+        if written:
+            cache.flush()
+        assert cache.read("m", [1, "a"], 0).rows.tobytes() == served.tobytes()
+    clock.now_ms += 51  # too old to be averaged in
+    assert cache.land("m", [1], rows(8), 9).tolist() == [[8, 8]]
+
+
 def test_parts_older_than_the_failover_age_are_not_averaged_in() -> None:
     short = TableSpec("m", 1, 2, "fp32", 100, np.zeros(1, dtype=np.float32), failover_ttl_ms=50)
     cache, clock = cache_of(short)
