@@ -237,6 +237,7 @@ def _table(config: Config, name: str, models: Models) -> TableSpec:
         capacity=config.store.capacity,
         default=models.defaults[name],
         failover_ttl_ms=model.failover_ttl,
+        average_weight=model.average_weight if model.average == "exponential" else None,
     )
 
 
