@@ -97,7 +97,8 @@ def attn_inputs(shape: AttnShape, device: str, seed: int = 0) -> AttnInputs:
         rows_of(offsets, shape.prefix, held, device, shape.dim, shape.dtype, shape.tiling),
         torch.tensor(slots, device=device, dtype=torch.int64),
         alpha=shape.dim**-0.5,
-        inv_n=2 / (1 + max(map(sum, zip(shape.prefix, shape.rows, strict=True)))),
+        inv_n=2
+        / (1 + max(p + n * shape.causal for p, n in zip(shape.prefix, shape.rows, strict=True))),
     )
 
 
