@@ -40,17 +40,25 @@ def _product(
 
 
 @triton.jit
-def _part(
-    part_ptr: tl.tensor,
+def _id(
+    ids_ptr: tl.tensor, row: tl.tensor, real: tl.tensor, count: tl.tensor
+) -> tuple[tl.tensor, tl.tensor]:
+    """Each row's id, and whether its table has it."""
+    id = tl.load(ids_ptr + row, mask=real, other=0).to(tl.int64)
+    return id, real & (id >= 0) & (id < count)
+
+
+@triton.jit
+def _rows(
+    table_ptr: tl.tensor,
     row: tl.tensor,
     there: tl.tensor,
     column: tl.tensor,
-    HIDDEN: tl.constexpr,
+    WIDTH: tl.constexpr,
 ) -> tl.tensor:
-    """Rows of a table [n, HIDDEN], 0 where not there."""
-    real = there[:, None] & (column < HIDDEN)[None, :]
-    part = tl.load(part_ptr + row[:, None] * HIDDEN + column[None, :], mask=real, other=0.0)
-    return part.to(tl.float32)
+    """Some columns of rows of a table [n, WIDTH], 0 where not there."""
+    inside = there[:, None] & (column < WIDTH)[None, :]
+    return tl.load(table_ptr + row[:, None] * WIDTH + column[None, :], mask=inside, other=0)
 
 
 @triton.jit(do_not_specialize=["rows", "user_count", "item_count", "pair_count", "source_count"])
@@ -93,42 +101,33 @@ def gather_l1_kernel(
     tile = tl.program_id(0).to(tl.int64)
     row = tile // blocks * BLOCK_M + tl.arange(0, BLOCK_M)
     column = (tile % blocks * BLOCK_H).to(tl.int32) + tl.arange(0, BLOCK_H)
-    lane = tl.arange(0, BLOCK_K)
     real = row < rows
-
     acc = tl.zeros([BLOCK_M, BLOCK_H], tl.float32)
-    item = tl.load(item_ptr + row, mask=real, other=-1)
-    known = (item >= 0) & (item < item_count)
+    item, known = _id(item_ptr, row, real, item_count)
     for first in range(0, ITEM, BLOCK_K):
-        k = first + lane
-        inside = known[:, None] & (k < ITEM)[None, :]
-        values = tl.load(items_ptr + item[:, None] * ITEM + k[None, :], mask=inside, other=0)
+        k = first + tl.arange(0, BLOCK_K)
+        values = _rows(items_ptr, item, known, k, ITEM)
         acc = _product(acc, values, w_item_ptr, k, column, ITEM, HIDDEN, PRECISION, UPCAST)
     if SCALED:
         acc = acc * tl.load(scale_ptr + item, mask=known, other=0.0)[:, None]
 
-    pair = tl.load(pair_ptr + row, mask=real, other=-1)
-    held = (pair >= 0) & (pair < pair_count)
+    pair, held = _id(pair_ptr, row, real, pair_count)
     for first in range(0, PAIR, BLOCK_K):
-        k = first + lane
+        k = first + tl.arange(0, BLOCK_K)
         miss = tl.load(miss_ptr + k, mask=k < PAIR, other=0.0)
-        inside = held[:, None] & (k < PAIR)[None, :]
-        values = tl.load(pairs_ptr + pair[:, None] * PAIR + k[None, :], mask=inside, other=0.0)
-        values = tl.where(held[:, None], values.to(miss.dtype), miss[None, :])
+        values = _rows(pairs_ptr, pair, held, k, PAIR).to(miss.dtype)
+        values = tl.where(held[:, None], values, miss[None, :])
         acc = _product(acc, values, w_pair_ptr, k, column, PAIR, HIDDEN, PRECISION, UPCAST)
-
     for first in range(0, DENSE, BLOCK_K):
-        k = first + lane
-        inside = real[:, None] & (k < DENSE)[None, :]
-        values = tl.load(dense_ptr + row[:, None] * DENSE + k[None, :], mask=inside, other=0.0)
+        k = first + tl.arange(0, BLOCK_K)
+        values = _rows(dense_ptr, row, real, k, DENSE)
         acc = _product(acc, values, w_dense_ptr, k, column, DENSE, HIDDEN, PRECISION, UPCAST)
 
-    user = tl.load(row_user_ptr + row, mask=real, other=-1)
-    acc += _part(user_ptr, user, (user >= 0) & (user < user_count), column, HIDDEN)
+    user, named = _id(row_user_ptr, row, real, user_count)
+    acc += _rows(user_ptr, user, named, column, HIDDEN).to(tl.float32)
     if SOURCED:
-        source = tl.load(source_ptr + row, mask=real, other=0).to(tl.int64)
-        named = real & (source >= 0) & (source < source_count)
-        acc += _part(source_part_ptr, source, named, column, HIDDEN)
+        source, named = _id(source_ptr, row, real, source_count)
+        acc += _rows(source_part_ptr, source, named, column, HIDDEN).to(tl.float32)
     if RELU:
         acc = tl.where(acc < 0.0, 0.0, acc)
     inside = real[:, None] & (column < HIDDEN)[None, :]
