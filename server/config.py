@@ -329,6 +329,9 @@ class Config(Section):
         for name in self.pairs:
             if name in self.models:
                 raise ValueError(f"pairs.{name}: a user model has this name")
+        for name in self.rankers:
+            if name in self.models or name in self.pairs:
+                raise ValueError(f"rankers.{name}: a user or pair model has this name")
         return self
 
     @model_validator(mode="after")

@@ -102,6 +102,10 @@ class VersionedEngine(Protocol):
         SnapshotError; InferenceError when it does not do what the live one does."""
         ...
 
+    async def discard(self, names: Sequence[str]) -> None:
+        """Forgets the staged versions of `names`, where there are any."""
+        ...
+
     async def swap(self, names: Sequence[str]) -> dict[str, int]:
         """Makes the staged versions of `names` live between two batches, all or none; what was
         live is `previous`. Returns the live version of each. ConfigError names what has nothing

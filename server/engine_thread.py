@@ -1,197 +1,201 @@
-"""An engine in a thread of the server: it owns the device and runs the models.
+"""An engine in threads of the server: one computes, one loads new versions.
 
-Invariant: a model that never returns holds the engine's thread alone: never the event loop, never
-`close`.
+Invariant: a model that never returns holds the engine's own thread alone: never the event loop,
+never `close`. Every future is resolved on the loop, or cancelled by `close`.
 """
 
 import asyncio
 import logging
-import os
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
+from typing import TypeVar
 
 from predawn.server.clock import Clock
-from predawn.server.engine import Computed, checked_rows
+from predawn.server.engine import Computed, Described, Loaded, ModelVersions
+from predawn.server.engine_jobs import Jobs, Outcome, Slices, pair_batch
+from predawn.server.engine_loader import Aside, Loader
+from predawn.server.engine_recent import Recent
+from predawn.server.engine_roster import Roster
+from predawn.server.engine_worker import Job, Worker
 from predawn.server.errors import InferenceError
-from predawn.server.metrics import Metrics
-from predawn.server.models.contract import RankerModel, UserModel
-from predawn.server.request import F32, Lane, RankBatch, UserBatch, UserId
+from predawn.server.metrics import EngineCounts, Metrics
+from predawn.server.models.loading import Recipe
+from predawn.server.request import F32, Lane, RankBatch, UserBatch, UserId, UserItems
 
 _LOG = logging.getLogger(__name__)
-_LOG_EVERY_NS = 10_000_000_000  # a failing model writes one traceback in so much time
-_NICEST = 19
-_JOIN_S = 1.0  # an idle thread ends at once; a busy one is left behind as a daemon
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    lane: Lane
-    run: Callable[[], Computed | F32]
-    result: asyncio.Future[Computed | F32]
+_T = TypeVar("_T")
 
 
 class ThreadEngine:
-    """models, rankers: by name; gather: user ids to their recent past, called on the engine's
-    thread; versions: snapshot numbers by model name (0 where absent); nice: added to the thread's
-    own niceness where threads have one (Linux). Rank jobs go before batches."""
+    """recipes: of all models and rankers by name; nobody: a user without a past; gather: user ids
+    to their recent past, called on the engine's thread; batch_limit: most users in a batch; nice:
+    how far the computing thread gives way, where threads have a niceness (Linux)."""
 
     def __init__(
         self,
-        models: Mapping[str, UserModel],
-        rankers: Mapping[str, RankerModel],
+        recipes: Mapping[str, Recipe],
+        nobody: UserBatch,
         gather: Callable[[Sequence[UserId]], UserBatch],
         clock: Clock,
         metrics: Metrics,
-        versions: Mapping[str, int],
+        batch_limit: int = 64,
         nice: int = 0,
     ) -> None:
-        self._models = models
-        self._rankers = rankers
         self._gather = gather
-        self._clock = clock
         self._metrics = metrics
-        self._versions = versions
-        self._nice = nice
-        self._queues: tuple[deque[_Job], deque[_Job]] = (deque(), deque())  # rank, embed
-        self._changed = threading.Condition()
-        self._closed = False
-        self._busy_since_ns = 0
-        self._logged_ns = -_LOG_EVERY_NS
+        self._roster = Roster()
+        recent = Recent(nobody, batch_limit)
+        self._jobs = Jobs(self._roster, recent)
+        self._loader = Loader(recipes, self._roster, recent, clock)
+        self._worker = Worker(clock, nice)
+        self._aside = Aside()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._work, name="predawn-engine", daemon=True)
+        self._pending: set[asyncio.Future[Outcome]] = set()
 
     @property
     def busy_since_ns(self) -> int:
-        """When the running job began (monotonic); 0: idle."""
-        return self._busy_since_ns
+        """When the running step began (monotonic); 0: idle."""
+        return self._worker.busy_since_ns
 
     def start(self) -> None:
-        """Starts the thread; results are delivered on the running loop."""
+        """Starts the threads; results are delivered on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._worker.start()
+        self._metrics.engine = self._counts
+
+    async def ready(self) -> dict[str, Described]:
+        """Loads and tries everything, once. ConfigError names the setting, SnapshotError the
+        file."""
+        return await self._beside(self._loader.start_all)
 
     def close(self) -> None:
-        """Cancels what is queued and lets the thread end after the running job, if it ever does."""
-        with self._changed:
-            self._closed = True
-            left = [job for queue in self._queues for job in queue]
-            for queue in self._queues:
-                queue.clear()
-            self._changed.notify()
-        for job in left:
-            job.result.cancel()
-        if self._thread.is_alive() and self._busy_since_ns == 0:
-            self._thread.join(_JOIN_S)
+        """Cancels what is queued and lets the threads end after what they are at, if they ever
+        do."""
+        self._worker.close()
+        self._aside.close()
+        for future in self._pending:
+            future.cancel()
 
     async def embed(self, model: str, users: Sequence[UserId]) -> Computed:
-        """See `Engine`: gathers the users' histories and runs the model, on the engine's thread."""
-        result = await self._submit(Lane.WAIT, lambda: self._embed(model, users))
+        """See `Engine`."""
+        work = partial(self._jobs.embed, model, partial(self._gather, users))
+        result = await self._submit(Lane.WAIT, model, work)
+        assert isinstance(result, Computed)
+        return result
+
+    async def pairs(self, model: str, wanted: Sequence[UserItems]) -> Computed:
+        """See `Engine`."""
+        work = partial(self._jobs.pairs, model, partial(pair_batch, self._gather, wanted))
+        result = await self._submit(Lane.SPECULATE, model, work)
         assert isinstance(result, Computed)
         return result
 
     async def score(self, ranker: str, batch: RankBatch) -> F32:
         """See `Engine`."""
-        result = await self._submit(Lane.RANK, lambda: self._score(ranker, batch))
+        result = await self._submit(Lane.RANK, ranker, partial(self._jobs.score, ranker, batch))
         assert not isinstance(result, Computed)
         return result
 
+    async def load(self, name: str, version: int | None) -> Loaded:
+        """See `Engine`."""
+        loaded, _ = await self._beside(partial(self._loader.load, name, version))
+        return loaded
+
+    async def discard(self, names: Sequence[str]) -> None:
+        """See `Engine`."""
+        self._roster.discard(names)
+        self._aside.run(self._roster.forget)
+
+    async def swap(self, names: Sequence[str]) -> dict[str, int]:
+        """See `Engine`."""
+        live = self._roster.swap(names)
+        self._aside.run(self._roster.forget)
+        return live
+
+    async def rollback(self, names: Sequence[str]) -> dict[str, int]:
+        """See `Engine`."""
+        live = self._roster.rollback(names)
+        self._aside.run(self._roster.forget)
+        return live
+
+    def versions(self) -> dict[str, ModelVersions]:
+        """See `Engine`."""
+        return self._roster.versions()
+
+    def _counts(self) -> EngineCounts:
+        return EngineCounts(0, self._loader.compiles(), self._roster.kept())
+
     def _submit(
-        self, lane: Lane, run: Callable[[], Computed | F32]
-    ) -> asyncio.Future[Computed | F32]:
+        self, lane: Lane, name: str, work: Callable[[], Outcome | Slices]
+    ) -> asyncio.Future[Outcome]:
         assert self._loop is not None, "start() first"
-        job = _Job(lane, run, self._loop.create_future())
-        with self._changed:
-            if self._closed:
-                job.result.cancel()
-            else:
-                self._queues[lane > Lane.RANK].append(job)
-                self._changed.notify()
-        return job.result
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        job = Job(lane, name, work, lambda outcome, ns: self._return(job, future, outcome, ns))
+        self._pending.add(future)
+        future.add_done_callback(partial(self._ended, job))
+        if not self._worker.submit(job):
+            future.cancel()
+        return future
 
-    def _work(self) -> None:
-        self._give_way()
-        while (job := self._take()) is not None:
-            if job.result.cancelled():
-                continue
-            began_ns = self._busy_since_ns = self._clock.monotonic_ns()
-            try:
-                result: Computed | F32 | Exception = job.run()
-            except Exception as error:
-                result = error
-            except BaseException as error:  # a model that calls sys.exit must not end the thread
-                result = RuntimeError(repr(error))
-            took_ns = self._clock.monotonic_ns() - began_ns
-            self._busy_since_ns = 0
-            self._return(job, result, took_ns)
+    def _ended(self, job: Job, future: asyncio.Future[Outcome]) -> None:
+        self._pending.discard(future)
+        job.dropped = True
 
-    def _give_way(self) -> None:
-        """Lets the event loop's thread have the core first when there are too few of them."""
-        if self._nice and sys.platform == "linux":  # elsewhere niceness is the whole process's
-            thread = threading.get_native_id()
-            nice = os.getpriority(os.PRIO_PROCESS, thread) + self._nice
-            os.setpriority(os.PRIO_PROCESS, thread, min(nice, _NICEST))
+    def _return(
+        self,
+        job: Job,
+        future: asyncio.Future[Outcome],
+        outcome: Outcome | InferenceError,
+        took_ns: int,
+    ) -> None:
+        self._call_soon(self._deliver, job.lane, future, outcome, took_ns)
 
-    def _take(self) -> _Job | None:
-        """The next job in lane order; waits for one; None once closed."""
-        rank, embed = self._queues
-        with self._changed:
-            while not (rank or embed or self._closed):
-                self._changed.wait()
-            if self._closed:
-                return None
-            return rank.popleft() if rank else embed.popleft()
+    def _deliver(
+        self,
+        lane: Lane,
+        future: asyncio.Future[Outcome],
+        outcome: Outcome | InferenceError,
+        took_ns: int,
+    ) -> None:
+        if lane in (Lane.RANK, Lane.SPECULATE):  # the batcher counts the lanes between
+            self._metrics.ran(lane, took_ns)
+        if future.done():
+            return
+        if isinstance(outcome, InferenceError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
-    def _return(self, job: _Job, result: Computed | F32 | Exception, took_ns: int) -> None:
+    async def _beside(self, work: Callable[[], _T]) -> _T:
+        """`work` on the thread that loads."""
+        assert self._loop is not None, "start() first"
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._aside.run(lambda: self._call_soon(_settle, future, *_attempt(work)))
+        return await future
+
+    def _call_soon(self, call: Callable[..., None], *arguments: object) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(self._deliver, job, result, took_ns)
+            self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:
             _LOG.debug("engine: the loop closed before a result came back")
 
-    def _deliver(self, job: _Job, result: Computed | F32 | Exception, took_ns: int) -> None:
-        if job.lane is Lane.RANK:
-            self._metrics.engine_ns[Lane.RANK] += took_ns
-        if job.result.done():
-            return
-        if isinstance(result, Exception):
-            job.result.set_exception(result)
-        else:
-            job.result.set_result(result)
 
-    def _embed(self, name: str, users: Sequence[UserId]) -> Computed:
-        began_ns = self._clock.monotonic_ns()
-        try:
-            model = self._models[name]
-            rows = model.embed(self._gather(users))
-            checked_rows(name, rows, (len(users), model.dim))
-        except Exception as error:
-            self._log(name, error)
-            if isinstance(error, InferenceError):
-                raise
-            raise InferenceError(name, f"{type(error).__name__}: {error}") from error
-        ok: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(rows), axis=1)
-        error_text = "" if ok.all() else "the embedding is not finite"
-        took_ns = self._clock.monotonic_ns() - began_ns
-        return Computed(rows, ok, self._versions.get(name, 0), took_ns, error_text)
+def _attempt(work: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
+    except BaseException as error:  # a model that calls sys.exit must not end the thread
+        return None, RuntimeError(repr(error))
 
-    def _score(self, name: str, batch: RankBatch) -> F32:
-        try:
-            ranker = self._rankers[name]
-            shape = (len(batch.item_hashes), len(ranker.tasks))
-            return checked_rows(name, ranker.score(batch), shape)
-        except Exception as error:
-            if isinstance(error, InferenceError):
-                raise
-            raise InferenceError(name, f"{type(error).__name__}: {error}") from error
 
-    def _log(self, name: str, error: Exception) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._logged_ns >= _LOG_EVERY_NS:
-            self._logged_ns = now_ns
-            _LOG.error("user model %r failed", name, exc_info=error)
+def _settle(
+    future: "asyncio.Future[_T | None]", result: _T | None, error: BaseException | None
+) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -26,7 +26,7 @@ class CountingModel:
 
 
 class FailsOnce(CountingModel):
-    """Fails on its second call: the first after the trial at start."""
+    """Fails on its third call: the first after the trials at start."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class FailsOnce(CountingModel):
 
     def embed(self, batch: UserBatch) -> F32:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 3:
             raise RuntimeError("broken")
         return super().embed(batch)
 

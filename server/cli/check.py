@@ -47,7 +47,7 @@ def check(
         return
     loaded = load_config(config, set_)
     if models:
-        from predawn.server.wiring import load_models
+        from predawn.server.wiring_models import load_models
 
         require_models(loaded.config)
         load_models(loaded.config)

@@ -15,7 +15,14 @@ import numpy as np
 
 from predawn.server.errors import ConfigError, SnapshotError, nearest
 from predawn.server.models.contract import PairModel, RankerModel, UserModel
-from predawn.server.models.snapshots import MANIFEST, Snapshot, load_snapshot
+from predawn.server.models.snapshots import (
+    MANIFEST,
+    Snapshot,
+    load_snapshot,
+    read_manifest,
+    snapshot_directories,
+    snapshot_version,
+)
 from predawn.server.request import F32
 
 FOUNDATION_FILE = "foundation.safetensors"
@@ -127,8 +134,8 @@ def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerMod
 
 def trained_default(snapshot: str, section: str = "user_tower", version: int | None = None) -> F32:
     """Mean embedding of the training, float32 [dim], of a user tower or a "foundation" model:
-    `default = "mean"`."""
-    opened = load_snapshot(snapshot, version)
+    `default = "mean"`. Reads the manifest alone."""
+    opened = read_manifest(snapshot_directories(snapshot)[version or snapshot_version(snapshot)])
     values = opened.section(section).get("default")
     try:
         default = np.asarray(values, dtype=np.float32)

@@ -15,7 +15,8 @@ from predawn.server.errors import ConfigError
 from predawn.server.history import Events
 from predawn.server.http.services import Services
 from predawn.server.request import RankReply, RankRequest, Source
-from predawn.server.wiring import load_models, running
+from predawn.server.wiring import running
+from predawn.server.wiring_models import load_models
 
 
 def config(model: dict[str, Any] | None = None, **changes: Any) -> Config:

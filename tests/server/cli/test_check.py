@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from predawn.server import wiring
+from predawn.server import wiring_models
 from predawn.server.cli.app import build
 from predawn.server.config import Config
 from predawn.server.config_load import load
@@ -26,7 +26,7 @@ user_models = ["sum"]
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations whose models were loaded."""
     configs: list[Config] = []
-    monkeypatch.setattr(wiring, "load_models", configs.append)
+    monkeypatch.setattr(wiring_models, "load_models", configs.append)
     monkeypatch.chdir(tmp_path)
     Path("predawn.toml").write_text("[http]\nport = 5\n" + MODELS)
     return configs
@@ -68,7 +68,7 @@ def test_models_that_do_not_load_are_a_line(
     def torn(config: Config) -> None:
         raise SnapshotError("snap/manifest.json", "is torn")
 
-    monkeypatch.setattr(wiring, "load_models", torn)
+    monkeypatch.setattr(wiring_models, "load_models", torn)
     result = CliRunner().invoke(build(), ["check"])
     assert (result.exit_code, result.stderr) == (1, "predawn: snap/manifest.json: is torn\n")
 
