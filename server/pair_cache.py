@@ -16,7 +16,7 @@ Should more users be invalidated within a ttl than that table keeps, all pairs o
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ _LOG = logging.getLogger(__name__)
 _LOG_EVERY_NS = 10_000_000_000  # a table that cannot be made is said once in so much time
 _INVALIDATED_LIMIT = 65_536  # users; 10 MB
 _SCANNED = 4_096  # entries of one step when all pairs go
+
+InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class PairCache:
         seed = secrets.token_bytes(32) if seed is None else seed
         self._tables = {spec.model: _PairTable(spec, seed, place) for spec in specs}
         self._clock = clock
+        self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
         self._logged_ns = -_LOG_EVERY_NS
 
@@ -87,22 +90,27 @@ class PairCache:
                     return False
         return True
 
-    def land(
-        self, model: str, wanted: Sequence[UserItems], raw: F32, snapshot: int, origin: int
-    ) -> int:
+    def land(self, model: str, wanted: Sequence[UserItems], raw: F32, snapshot: int) -> int:
         """Rounds the new embeddings [sum of items, dim], user by user in the order of `wanted`,
         and writes them; returns how many were written (the store may give up on a few). `ready`
-        first. `origin`: ORIGIN_COMPUTED or ORIGIN_SPECULATIVE."""
-        return self._tables[model].land(wanted, raw, snapshot, self._clock.wall_ms(), origin)
+        first."""
+        return self._tables[model].land(wanted, raw, snapshot, self._clock.wall_ms())
+
+    def on_invalidate(self, watcher: InvalidationWatcher) -> None:
+        """`watcher(model, users)` is called at every invalidation, so that a computation under way
+        cannot bring the old state back."""
+        self._watchers.append(watcher)
 
     def invalidate(self, users: Sequence[UserId], models: Sequence[str] | None) -> None:
-        """Forgets all pairs of `users` in `models` (None: all). UnknownName before anything is
-        changed."""
+        """Forgets all pairs of `users` in `models` (None: all) and tells the watchers. UnknownName
+        before anything is changed."""
         for at, name in enumerate(models or ()):
             if name not in self._tables:
                 raise UnknownName(f"models[{at}]", name, self._tables)
         for name in dict.fromkeys(self._tables if models is None else models):
             self._tables[name].invalidate(list(dict.fromkeys(users)), self._clock.wall_ms())
+            for watcher in self._watchers:
+                watcher(name, users)
 
     def close(self) -> None:
         """Leaves the tables; files are marked as cleanly closed."""
@@ -235,9 +243,7 @@ class _PairTable:
         stores.pairs.get_many(stores.keys(user, items), now_ms, limit_ms, rows, ages)
         return PairReading(rows, ages)
 
-    def land(
-        self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int, origin: int
-    ) -> int:
+    def land(self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int) -> int:
         rows = compress(raw, self._spec.dtype)
         ends = np.cumsum([len(each.item_hashes) for each in wanted])
         parts = np.split(rows, ends[:-1])
@@ -251,7 +257,7 @@ class _PairTable:
                 np.concatenate([parts[i] for i in mine]),
                 now_ms,
                 snapshot,
-                origin,
+                _core.ORIGIN_COMPUTED,
             )
         return written
 

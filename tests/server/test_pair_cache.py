@@ -12,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from predawn.csrc import _core
 from predawn.server.cache_place import StorePlace, TableSpec
 from predawn.server.errors import ConfigError, UnknownName
 from predawn.server.pair_cache import PairCache
@@ -51,7 +50,7 @@ def land(cache: PairCache, wanted: list[tuple[UserId, list[int]]], rows: F32) ->
     """Makes the tables and lands the rows as computed by snapshot 1."""
     assert asyncio.run(cache.ready("fm", [user for user, _ in wanted]))
     pairs = [UserItems(user, items_of(items)) for user, items in wanted]
-    return cache.land("fm", pairs, rows, 1, _core.ORIGIN_COMPUTED)
+    return cache.land("fm", pairs, rows, 1)
 
 
 def counting(first: int, n: int) -> F32:

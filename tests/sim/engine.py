@@ -1,7 +1,7 @@
 """An engine for tests: runs on the loop's (virtual) time, does what its script says, keeps a log.
 
-The embedding of a call's user is `[user number, number of the call]`, so that a test can tell
-which computation a served row came from.
+The embedding of a call's user is `[user number, number of the call]`, that of a pair `[user number,
+item, number of the call]`, so that a test can tell which computation a served row came from.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ import numpy as np
 from predawn.server.clock import Clock
 from predawn.server.engine import Computed
 from predawn.server.errors import InferenceError
-from predawn.server.request import UserId
+from predawn.server.request import UserId, UserItems
 
 DIM = 2
+PAIR_DIM = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,14 @@ class Step:
 
 @dataclass(slots=True)
 class Call:
-    """One batch as the engine saw it. ended_ns -1: still running."""
+    """One batch as the engine saw it. users: of each row; items: of each row of pairs. ended_ns
+    -1: still running."""
 
     number: int
     model: str
     users: tuple[UserId, ...]
     began_ns: int
+    items: tuple[int, ...] = ()
     ended_ns: int = -1
     failed: bool = False
     bad_rows: tuple[int, ...] = ()
@@ -56,28 +59,43 @@ def user_number(user: UserId) -> float:
 
 
 class ScriptedEngine:
-    """`script(number of the call, model, users)` says what happens; `calls` is the log."""
+    """`script(number of the call, model, users)` says what happens; `calls` and `pair_calls` are
+    the logs, numbered apart."""
 
     def __init__(self, clock: Clock, script: Script = steady) -> None:
         self.calls: list[Call] = []
+        self.pair_calls: list[Call] = []
         self.script = script
         self.on_call: Callable[[Call], None] = lambda call: None
+        self.on_pair_call: Callable[[Call], None] = lambda call: None
         self._clock = clock
 
     async def embed(self, model: str, users: Sequence[UserId]) -> Computed:
         call = Call(len(self.calls), model, tuple(users), self._clock.monotonic_ns())
         self.calls.append(call)
         self.on_call(call)
-        step = self.script(call.number, model, users)
+        return await self._run(call, [[user_number(user), call.number] for user in users])
+
+    async def pairs(self, model: str, wanted: Sequence[UserItems]) -> Computed:
+        pairs = [(each.user, item) for each in wanted for item in each.item_hashes.tolist()]
+        users, items = tuple(user for user, _ in pairs), tuple(item for _, item in pairs)
+        number, now_ns = len(self.pair_calls), self._clock.monotonic_ns()
+        call = Call(number, model, users, now_ns, items)
+        self.pair_calls.append(call)
+        self.on_pair_call(call)
+        return await self._run(call, [[user_number(user), item, number] for user, item in pairs])
+
+    async def _run(self, call: Call, values: list[list[float]]) -> Computed:
+        step = self.script(call.number, call.model, call.users)
 
         await asyncio.sleep(step.latency_s)
 
         call.ended_ns = self._clock.monotonic_ns()
         call.failed, call.bad_rows = bool(step.error), step.bad_rows
         if step.error:
-            raise InferenceError(model, step.error)
-        rows = np.array([[user_number(u), call.number] for u in users], dtype=np.float32)
-        ok = np.ones(len(users), dtype=np.bool_)
+            raise InferenceError(call.model, step.error)
+        rows = np.array(values, dtype=np.float32)
+        ok = np.ones(len(values), dtype=np.bool_)
         for i in step.bad_rows:
             rows[i], ok[i] = np.nan, False
         error = "" if ok.all() else "the embedding is not finite"

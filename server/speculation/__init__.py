@@ -1,0 +1,1 @@
+"""Pair embeddings computed before they are asked for."""
