@@ -4,9 +4,9 @@ Invariant: a token is a function of its own event and of earlier events that it 
 never of later ones. So when events follow, the tokens stay and what was encoded can be extended;
 and what a model sees is a function of the `UserBatch` alone, whatever was kept or forgotten.
 
-Which events are encoded: all that the batch shows, while they are fewer than `length`. From then on
-a window that starts at the newest but `length` event would slide with every event, and nothing
-encoded could ever be kept. So it starts at an anchor that stays in place while events come: of the
+Which events are encoded: all that the batch shows, while the user may have no others. From then on
+a window of the newest `length` events would slide with every event, and nothing encoded could ever
+be kept. So it starts at an anchor that stays in place while events come: of the
 older half of the window the event whose hash is smallest (a minimizer: Schleimer et al. 2003,
 "Winnowing"). Each new event moves it with chance 4 / `length`; between `length` / 2 and `length`
 events are seen, three quarters on average.
@@ -50,11 +50,12 @@ def histories(batch: UserBatch, length: int) -> list[U64]:
     Columns: item, event types, ms since the first of them: all that tokens are made of, so equal
     rows are equal tokens.
     """
-    shown = min(batch.items.shape[1], length)
+    columns = batch.items.shape[1]
+    shown = min(columns, length)
     counts = np.minimum(batch.lengths, shown).astype(np.int64)
     if shown >= 4:
-        full = counts == shown
-        counts = np.where(full, _anchors(batch, shown), counts)
+        more = (batch.lengths > shown) | (batch.lengths == columns)  # or there may be
+        counts = np.where(more, _anchors(batch, shown), counts)
     events = np.stack(
         [
             batch.items[:, :shown],
