@@ -67,7 +67,6 @@ TILINGS = {
     (4, 128, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
 }
 _COLUMN_BYTES = 128  # of the keys that a program can have at a time
-_FEW_ROWS = 32  # rows a user up to which narrow tiles are chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +115,13 @@ def rows_of(
     """User u owns rows offsets[u]:offsets[u + 1] and the first prefix[u] tokens of pages[u].
 
     dtype is that of q and the pages; float32 rows that were cut for another dtype take the
-    reference. Without `tiling` one is chosen by the mean number of rows a user. For `written`
-    attention pages[u] also covers the tokens of this call. One copy goes to the device.
-    ValueError names lists that do not fit.
+    reference. Without `tiling` it is the one for many rows a user, whatever the batch: results are
+    bitwise comparable at one tiling only. For `written` attention pages[u] also covers the tokens
+    of this call. One copy goes to the device. ValueError names lists that do not fit.
     """
     _check_lists(offsets, prefix, pages)
     counts = [end - begin for begin, end in pairwise(offsets)]
-    many = offsets[-1] > _FEW_ROWS * sum(count > 0 for count in counts)
-    chosen = tiling or tiling_of(dtype, head_dim, many)
+    chosen = tiling or tiling_of(dtype, head_dim)
     cuts = [_cut(offsets, prefix, chosen, causal) for causal in (False, True)]
     most = max((len(held) for held in pages), default=0)
     table = [(*held, *[0] * (most - len(held))) for held in pages]
@@ -139,8 +137,9 @@ def rows_of(
     return Rows(list(offsets), list(prefix), sent[4], chosen, score, written, pages_end, covers)
 
 
-def tiling_of(dtype: torch.dtype, head_dim: int, many: bool) -> Tiling:
-    """The settings of a shape class; many: more than `_FEW_ROWS` rows a user on average."""
+def tiling_of(dtype: torch.dtype, head_dim: int, many: bool = True) -> Tiling:
+    """The settings of a shape class. many=False: for about 32 rows a user or fewer, whose keys are
+    then read by several programs at once."""
     element_bytes = 2 if dtype.itemsize == 2 else 4
     dim = min((d for d in HEAD_DIMS if d >= head_dim), default=HEAD_DIMS[-1])
     return TILINGS[element_bytes, dim, many and element_bytes == 2]

@@ -138,9 +138,12 @@ def test_tiles_of_many_keys_come_first() -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_narrow_tiles_for_few_rows_and_for_float32() -> None:
-    cut = {n: rows_of([0, n, n], [0, 0], [[0], []], "cpu", 128).tiling.rows for n in (1, 32, 33)}
-    assert cut == {1: 16, 32: 16, 33: 128}
+def test_tiling_does_not_depend_on_the_batch() -> None:
+    cut = [rows_of([0, n, n], [0, 0], [[0], []], "cpu", 128).tiling for n in (0, 1, 33, 999)]
+    assert cut == [TILINGS[2, 128, True]] * 4
+
+
+def test_every_shape_class_has_settings() -> None:
     assert tiling_of(torch.float32, 128, True) == TILINGS[4, 128, False]
     assert tiling_of(torch.float16, 33, False) == TILINGS[2, 64, False]
     for tiling in TILINGS.values():
