@@ -44,7 +44,7 @@ def core() -> Extension:
 def layers() -> Extension:
     """What models do on the CPU for every request. Sums and products are fused only where the code
     says so: averages have the same bits on every machine."""
-    sources = ["csrc/layers.cpp", "csrc/layers_first.cpp"]
+    sources = ["csrc/layers.cpp", "csrc/layers_first.cpp", "csrc/layers_ranker.cpp"]
     return _bound("_layers", sources, ["-ffp-contract=off"])
 
 

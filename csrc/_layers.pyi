@@ -15,6 +15,7 @@ F32 = NDArray[np.float32]
 F16 = NDArray[np.float16]
 I8 = NDArray[np.int8]
 I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
 U8 = NDArray[np.uint8]
 
 ISA: str  # the best instructions of this machine
@@ -84,6 +85,37 @@ class GatherL1:
         """out: [R, columns]; offsets: [U + 1], request u has rows offsets[u]:offsets[u + 1];
         user_part: [U, columns]; taste: [U, d]; the others [R, ..]. What the layer was not made for
         must be None."""
+
+class CrossNetwork:
+    """What a ranker does after its first layer (csrc/cross_network.hpp): low-rank crosses
+    x + first * (x @ v @ u + bias), hidden layers max(x @ weights + bias, 0), a sigmoid at the end.
+
+    width: columns of `first`; crosses: (v [width, rank], u [rank, width], bias [width]) each;
+    layers: (weights, bias [columns]) each, at least one, the last one's columns are the tasks.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        crosses: Sequence[tuple[F32, F32, F32]],
+        layers: Sequence[tuple[F32, F32]],
+        isa: str = "",
+    ) -> None: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def tasks(self) -> int: ...
+    def run(self, first: F32, out: F32) -> None:
+        """out [R, tasks] in 0..1 from first [R, width]."""
+
+def sorted_positions(hashes: U64, items: U64, out: I64) -> None:
+    """The position of each item in strictly increasing `hashes`, its length where absent."""
+
+def hashed_rows(items: U64, salt: int, rows: int, out: I64) -> None:
+    """1 + mix(item ^ salt) % rows (server/models/mixing.py)."""
+
+def encode(features: F32, low: F32, width: F32, mean: F32, out: F32) -> None:
+    """Piecewise-linear encoding: out [R, F * bins] from features [R, F]; the others [F, bins]."""
 
 def average_quantise(raw: F32, previous: F32, out: F32, dtype: str = "fp32") -> None:
     """Whole rows of the store as it will give them back: out [n, (kept + 1) * dim] from raw

@@ -1,7 +1,7 @@
 // Small dense layers: weights packed once, products of a few rows with them, by this machine's best
 // instructions.
 //
-// What: `Panels` (packed weights [depth, columns]), `arithmetic(isa)`, `multiply`.
+// What: `Panels` (packed weights [depth, columns]), `arithmetic(isa)`, `begin_at`, `multiply`.
 // When not: hundreds of rows on several cores (torch), weights that change.
 // Functions: `multiply` adds rows times weights to what `out` holds; the caller put the bias there.
 //   What a row gives depends on nothing else (dense_portable.hpp).
@@ -78,6 +78,18 @@ struct Strided {
   T* data;
   std::size_t stride;
 };
+
+// What `out` holds before a product: the bias in every row, or zeros.
+inline void begin_at(const float* bias, std::size_t rows, std::size_t columns,
+                     float* out) noexcept {
+  for (std::size_t row = 0; row < rows; ++row, out += columns) {
+    if (bias == nullptr) {
+      std::fill_n(out, columns, 0.0f);
+    } else {
+      std::copy_n(bias, columns, out);
+    }
+  }
+}
 
 // out[rows, columns] += x[rows, depth] * panels, then the rectifier if asked for.
 inline void multiply(const Arithmetic& by, Strided<const float> x, const Panels& panels,

@@ -34,14 +34,7 @@ void matvec(const py::object& x, const Panels& panels, const py::object& bias,
   }
   const Arithmetic by = arithmetic(isa_of(isa));
   const MaybeReleased released(2 * rows.rows * panels.depth() * panels.columns() / 8);
-  for (std::size_t row = 0; row < rows.rows; ++row) {
-    float* to = results.data + row * results.columns;
-    if (begin == nullptr) {
-      std::fill_n(to, results.columns, 0.0f);
-    } else {
-      std::copy_n(begin, results.columns, to);
-    }
-  }
+  begin_at(begin, rows.rows, results.columns, results.data);
   multiply(by, {rows.data, rows.columns}, panels, {results.data, results.columns}, rows.rows, relu);
 }
 
@@ -159,4 +152,5 @@ PYBIND11_MODULE(_layers, module) {
   predawn::bind_dense(module);
   predawn::bind_rows(module);
   predawn::bind_first_layer(module);
+  predawn::bind_ranker(module);
 }

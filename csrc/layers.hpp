@@ -2,7 +2,7 @@
 // instructions.
 //
 // What: `stored_rows_of`, `dtype_of`, `isa_of`, `MaybeReleased`; `bind_first_layer`
-//   (layers_first.cpp).
+//   (layers_first.cpp), `bind_ranker` (layers_ranker.cpp).
 // When not: plain arrays (arrays.hpp).
 // Functions: called with the GIL held; a ValueError names the argument.
 // Memory: none. Cost: compares.
@@ -22,6 +22,7 @@
 namespace predawn {
 
 void bind_first_layer(py::module_& module);
+void bind_ranker(py::module_& module);
 
 // Gives the GIL away for work long enough to be worth getting it back, which may take as long as
 // another thread's turn: 5 ms.

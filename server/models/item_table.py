@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predawn.server.models.mixing import mix
+from predawn.csrc import _layers
 from predawn.server.request import F32, I64, U64
 
 SMOOTHING = 4.0  # an item's mean counts as if this many rows at the prior had been seen before
-_SALT = np.uint64(0xD6E8FEB86659FD93)
+_SALT = 0xD6E8FEB86659FD93
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,9 @@ class ItemTable:
 
     def find(self, items: U64) -> I64:
         """Position of each item, n where unseen. int64 [R]."""
-        last = len(self.hashes)
-        at = np.searchsorted(self.hashes, items)
-        found = self.hashes.take(at, mode="clip") == items if last else np.zeros(len(items), bool)
-        return np.where(found, at, last)
+        at: I64 = np.empty(len(items), dtype=np.int64)
+        _layers.sorted_positions(self.hashes, items, at)
+        return at
 
     def features(self) -> F32:
         """`item_features` of every position, the unseen one last. float32 [n + 1, 2 tasks + 2]."""
@@ -59,7 +58,9 @@ def statistics_width(tasks: int) -> int:
 
 def embedding_rows(items: U64, rows: int) -> I64:
     """Row of a hashed embedding table, 1 .. rows (0 is kept for "no item"). int64, any shape."""
-    return 1 + (mix(items ^ _SALT) % np.uint64(rows)).astype(np.int64)
+    at: I64 = np.empty(items.shape, dtype=np.int64)
+    _layers.hashed_rows(np.ascontiguousarray(items).reshape(-1), _SALT, rows, at.reshape(-1))
+    return at
 
 
 def count_items(items: U64, labels: F32) -> ItemTable:

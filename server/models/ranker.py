@@ -1,16 +1,20 @@
 """The light ranker: user embeddings and candidates -> one probability per candidate and task.
 
-numpy only, no torch: it runs inside the request, on the event loop's thread, and a server starts
-without waiting for torch. Ten candidates of one user take about 40 us on one core.
+No torch: it runs inside the request, on the event loop's thread, and a server starts without
+waiting for torch. Its arithmetic is native (csrc/first_layer.hpp, csrc/cross_network.hpp).
 
 Layer 1 is split by its inputs, so nothing is computed twice:
   user part   W_u [E_1 .. | one-hot source of each] + b       once per request, for all its rows
   item part   W_s [item statistics] + W_i v                   once per snapshot: a table to gather
-  rest        w_m (E_K . v) + W_d pwl(features)               per candidate
+  rest        w_m (E_K . v) + W_d pwl(features) + W_p [P_1 ..] + one-hot source of each P
 E_K, the last embedding, is in the space of the items' vectors v and serves for that match alone:
 how well a candidate fits what the user took to. v comes from a hashed table; items not seen in
 training have one, too, that means nothing by itself (W_i v is left out) but tells items apart.
-Then x_1 = x_0 * (U (V x_0) + c) + x_0 (DCN-v2 cross, rank 16), a hidden layer, a sigmoid per task.
+P_1 .. are the embeddings of the pair of user and candidate, one a pair model. Where one is not
+there (source DEFAULT) a learned vector stands in for it; its part of the layer is computed once
+per snapshot.
+Then DCN-v2 crosses x_l+1 = x_0 * (U_l (V_l x_l) + c_l) + x_l, one or two hidden layers, a sigmoid
+per task.
 pwl: each feature becomes `bins` numbers in 0..1 between its training quantiles on a log scale
 (Gorishniy et al. 2022, arXiv 2203.05556), less their mean; a missing feature is that mean.
 """
@@ -20,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from predawn.csrc import _layers
 from predawn.server.models.item_table import ItemTable, embedding_rows
 from predawn.server.models.snapshots import Tensors
 from predawn.server.request import F32, RankBatch, Source
@@ -64,7 +69,8 @@ class RankerShape:
     ) -> "RankerShape":
         """One of `RANKER_SIZES`; dims: `user`, `embedding` and whatever else follows from the
         models that it reads. KeyError on another size."""
-        return cls(tasks, item_features, **(RANKER_SIZES[size] | dims))
+        sizes: dict[str, Any] = {**RANKER_SIZES[size], **dims}
+        return cls(tasks, item_features, **sizes)
 
     def dims_of_pairs(self) -> tuple[int, ...]:
         """The dim of each pair model."""
@@ -104,11 +110,9 @@ class Encoding:
 
     def encode(self, features: F32) -> F32:
         """float32 [R, F] -> [R, F * bins]; exactly 0 stands for "missing" and gives zeros."""
-        scaled = (_log_scale(features)[:, :, None] - self.low) / self.width
-        encoded = np.clip(scaled, 0, 1) - self.mean
-        encoded *= (features != 0)[:, :, None]
-        flat: F32 = encoded.reshape(len(features), self.low.size)
-        return flat
+        encoded: F32 = np.empty((len(features), self.low.size), dtype=np.float32)
+        _layers.encode(np.ascontiguousarray(features), self.low, self.width, self.mean, encoded)
+        return encoded
 
 
 def fit_encoding(features: F32, bins: int) -> Encoding:
@@ -118,7 +122,7 @@ def fit_encoding(features: F32, bins: int) -> Encoding:
         present = _log_scale(values[values != 0])
         if len(present):
             edges[column] = np.quantile(present, np.linspace(0, 1, bins + 1))
-    low, width = edges[:, :-1], np.maximum(np.diff(edges, axis=1), np.float32(1e-3))
+    low, width = edges[:, :-1].copy(), np.maximum(np.diff(edges, axis=1), np.float32(1e-3))
     flat = (
         Encoding(low, width, np.zeros_like(low)).encode(features).reshape(len(features), *low.shape)
     )
@@ -141,84 +145,55 @@ class Ranker:
         self.tasks = shape.tasks
         self.item_features = shape.item_features
         self._shape = shape
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         self._items = ItemTable(
             *(tensors[f"items.{name}"] for name in ("hashes", "sums", "counts", "prior"))
         )
         self._encoding = Encoding(
             *(tensors[f"encoding.{name}"] for name in ("low", "width", "mean"))
         )
-        self._item_part = _project_items(self._items, tensors, shape)
-        self._vectors = tensors["embedding"]
-        names = (*_WEIGHTS, *_MLP_2 * bool(shape.mlp_2), *_PAIR * bool(shape.pair_models))
-        self._weights = {name: tensors[name] for name in names}
-        by_source = (len(Source), shape.hidden)
-        self._source_part = tensors["source"].reshape(shape.user_models, *by_source)
-        self._pair_dims = shape.dims_of_pairs()
-        if shape.pair_models:
-            self._pair_source_part = tensors["pair_source"].reshape(shape.pair_models, *by_source)
-        self._crosses = [
-            (tensors["cross_v"][layer * shape.hidden : (layer + 1) * shape.hidden], u, b)
-            for layer, (u, b) in enumerate(
-                zip(
-                    tensors["cross_u"].reshape(shape.crosses, shape.rank, shape.hidden),
-                    tensors["cross_b"].reshape(shape.crosses, shape.hidden),
-                    strict=True,
-                )
-            )
-        ]
-        expected = (shape.user - shape.embedding, shape.hidden)
-        if tensors["user"].shape != expected:
-            raise ValueError(f"user weights are {tensors['user'].shape}, expected {expected}")
+        self._bias = tensors["bias"]
+        self._user_layer = _user_layer(tensors, shape)
+        self._first_layer = _first_layer(
+            _project_items(self._items, tensors, shape), tensors, shape
+        )
+        self._network = _network(tensors, shape)
 
     def score(self, batch: RankBatch) -> F32:
-        """float32 [R, tasks] in 0..1; a row depends on its own request and candidate alone.
-
-        ValueError when a dimension of the batch is not the one trained on.
+        """float32 [R, tasks] in 0..1; a row depends on its own request and candidate alone, bit by
+        bit. ValueError when a dimension of the batch is not the one trained on.
         """
         self._check(batch)
-        weights = self._weights
-        x = self._item_part[self._items.find(batch.item_hashes)]
-        vectors = self._vectors[embedding_rows(batch.item_hashes, self._shape.embedding_rows)]
-        x += self._rows(batch, self._user_part(batch))
-        taste = self._rows(batch, batch.user[:, -self._shape.embedding :])
-        x += (taste * vectors).sum(axis=1, keepdims=True) * weights["match"]
-        if self.item_features:
-            x += self._encoding.encode(batch.item_features) @ weights["dense"]
-        if self._shape.pair_models:
-            x += self._pair_part(batch)
-        hidden = np.maximum(self._crossed(x) @ weights["mlp"] + weights["mlp_b"], 0)
-        if self._shape.mlp_2:
-            hidden = np.maximum(hidden @ weights["mlp_2"] + weights["mlp_2_b"], 0)
-        logits = hidden @ weights["out"] + weights["out_b"]
-        probabilities: F32 = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+        rows, shape = len(batch.item_hashes), self._shape
+        first: F32 = np.empty((rows, shape.hidden), dtype=np.float32)
+        has_pairs, has_dense = bool(shape.pair_models), bool(self.item_features)
+        self._first_layer.run(
+            first,
+            batch.offsets,
+            self._user_part(batch),
+            np.ascontiguousarray(batch.user[:, -shape.embedding :]),
+            self._items.find(batch.item_hashes),
+            embedding_rows(batch.item_hashes, shape.embedding_rows),
+            batch.pairs if has_pairs else None,
+            batch.pair_sources if has_pairs else None,
+            self._encoding.encode(batch.item_features) if has_dense else None,
+        )
+        probabilities: F32 = np.empty((rows, len(self.tasks)), dtype=np.float32)
+        self._network.run(first, probabilities)
         return probabilities
 
     def _user_part(self, batch: RankBatch) -> F32:
         """The user part of layer 1, computed once per request: [U, hidden]."""
-        general = batch.user[:, : -self._shape.embedding]
-        part = general @ self._weights["user"] + self._weights["bias"]
-        for model in range(self._shape.user_models):
-            part += self._source_part[model][batch.sources[:, model]]
-        return np.asarray(part)
-
-    def _pair_part(self, batch: RankBatch) -> F32:
-        """float32 [R, hidden]; the miss vector stands in where a pair's source is DEFAULT."""
-        is_missing = np.repeat(batch.pair_sources == Source.DEFAULT, self._pair_dims, axis=1)
-        part = np.where(is_missing, self._weights["miss"], batch.pairs) @ self._weights["pair"]
-        for model in range(self._shape.pair_models):
-            part += self._pair_source_part[model][batch.pair_sources[:, model]]
-        return np.asarray(part)
-
-    def _crossed(self, first: F32) -> F32:
-        """x_l+1 = x_0 * (U_l (V_l x_l) + c_l) + x_l."""
-        x = first
-        for v, u, b in self._crosses:
-            x = first * (x @ v @ u + b) + x
-        return x
-
-    def _rows(self, batch: RankBatch, part: F32) -> F32:
-        """From requests to rows; the part of a single request broadcasts by itself."""
-        return part if len(part) == 1 else part.repeat(np.diff(batch.offsets), axis=0)
+        requests = len(batch.user)
+        part: F32 = np.empty((requests, self._shape.hidden), dtype=np.float32)
+        self._user_layer.run(
+            part,
+            np.arange(requests + 1),
+            self._bias[None] if requests == 1 else np.tile(self._bias, (requests, 1)),
+            pair_sources=batch.sources,
+            dense=np.ascontiguousarray(batch.user[:, : -self._shape.embedding]),
+        )
+        return part
 
     def _check(self, batch: RankBatch) -> None:
         shape = self._shape
@@ -236,9 +211,53 @@ class Ranker:
             )
 
 
-_WEIGHTS = ("user", "bias", "match", "dense", "mlp", "mlp_b", "out", "out_b")
-_MLP_2 = ("mlp_2", "mlp_2_b")
-_PAIR = ("pair", "miss")
+def _user_layer(tensors: Tensors, shape: RankerShape) -> _layers.GatherL1:
+    """W_u: the embeddings but the last are its dense inputs, and a one-hot source each."""
+    expected = (shape.user - shape.embedding, shape.hidden)
+    if tensors["user"].shape != expected:
+        raise ValueError(f"user weights are {tensors['user'].shape}, expected {expected}")
+    return _layers.GatherL1(
+        tensors["user"],
+        pair_dims=[0] * shape.user_models,
+        source_part=tensors["source"],
+        dense=expected[0],
+    )
+
+
+def _first_layer(item_part: F32, tensors: Tensors, shape: RankerShape) -> _layers.GatherL1:
+    """Everything but W_u."""
+    names = (*["pair"] * bool(shape.pair_models), "dense")
+    return _layers.GatherL1(
+        np.concatenate([tensors[name] for name in names]),
+        projected=item_part,
+        vectors=tensors["embedding"],
+        match=tensors["match"].reshape(-1),
+        pair_dims=shape.dims_of_pairs(),
+        source_part=_pair_source_part(tensors, shape) if shape.pair_models else None,
+        missing_source=int(Source.DEFAULT),
+        dense=len(shape.item_features) * shape.bins,
+    )
+
+
+def _pair_source_part(tensors: Tensors, shape: RankerShape) -> F32:
+    """One row a pair model and source; that of DEFAULT with what the miss vector is worth."""
+    part = tensors["pair_source"].reshape(shape.pair_models, len(Source), shape.hidden).copy()
+    ends = np.cumsum(shape.dims_of_pairs())
+    for model, (end, dim) in enumerate(zip(ends, shape.dims_of_pairs(), strict=True)):
+        own = slice(end - dim, end)
+        part[model, Source.DEFAULT] += tensors["miss"][own] @ tensors["pair"][own]
+    rows: F32 = part.reshape(-1, shape.hidden)
+    return rows
+
+
+def _network(tensors: Tensors, shape: RankerShape) -> _layers.CrossNetwork:
+    """The crosses and the hidden layers."""
+    v = tensors["cross_v"].reshape(shape.crosses, shape.hidden, shape.rank)
+    u = tensors["cross_u"].reshape(shape.crosses, shape.rank, shape.hidden)
+    b = tensors["cross_b"].reshape(shape.crosses, shape.hidden)
+    names = ("mlp", *["mlp_2"] * bool(shape.mlp_2), "out")
+    layers = [(tensors[name], tensors[f"{name}_b"]) for name in names]
+    return _layers.CrossNetwork(shape.hidden, list(zip(v, u, b, strict=True)), layers)
 
 
 def _project_items(items: ItemTable, tensors: Tensors, shape: RankerShape) -> F32:
@@ -247,4 +266,4 @@ def _project_items(items: ItemTable, tensors: Tensors, shape: RankerShape) -> F3
     projected = standard @ tensors["statistics"]
     vectors = tensors["embedding"][embedding_rows(items.hashes, shape.embedding_rows)]
     projected[:-1] += vectors @ tensors["item"]
-    return np.asarray(projected, dtype=np.float32)
+    return np.ascontiguousarray(projected, dtype=np.float32)

@@ -17,7 +17,7 @@ from predawn.server.models.ranker import (
     fit_encoding,
     ranker_shape,
 )
-from predawn.server.request import RankBatch
+from predawn.server.request import RankBatch, Source
 
 
 def rows_of(batch: RankBatch, request: int, rows: slice) -> RankBatch:
@@ -30,20 +30,49 @@ def rows_of(batch: RankBatch, request: int, rows: slice) -> RankBatch:
         offsets=np.array([0, rows.stop - rows.start]),
         item_hashes=batch.item_hashes[picked],
         item_features=batch.item_features[picked],
+        pairs=batch.pairs[picked],
+        pair_sources=batch.pair_sources[picked],
     )
 
 
-def test_a_candidate_scores_the_same_alone_and_in_company() -> None:
-    parts = ranker()
-    model = Ranker(RANKER, parts.tensors)
-    batch = rank_batch([5, 1, 0, 9], parts.items)
+@pytest.mark.parametrize("shape", [RANKER, PAIR_RANKER])
+def test_a_candidate_scores_the_same_alone_and_in_company_bit_by_bit(shape: RankerShape) -> None:
+    parts = ranker(shape=shape)
+    model = Ranker(shape, parts.tensors)
+    counts = [5, 1, 0, 9, 60]
+    batch = rank_batch(counts, parts.items, shape=shape)
     whole = model.score(batch)
-    assert whole.shape == (15, 2) and whole.dtype == np.float32
-    for request, count in enumerate([5, 1, 0, 9]):
+    assert whole.shape == (75, 2) and whole.dtype == np.float32
+    for request, count in enumerate(counts):
         for row in range(count):
             alone = model.score(rows_of(batch, request, slice(row, row + 1)))
             at = int(batch.offsets[request]) + row
-            np.testing.assert_allclose(alone[0], whole[at], atol=1e-6)
+            assert alone.tobytes() == whole[at : at + 1].tobytes()
+
+
+@pytest.mark.parametrize("source", range(6))
+def test_what_a_known_pair_holds_matters_and_what_a_missing_one_holds_does_not(source: int) -> None:
+    parts = ranker(shape=PAIR_RANKER)
+    model = Ranker(PAIR_RANKER, parts.tensors)
+    batch = rank_batch([8], parts.items, shape=PAIR_RANKER)
+    batch.pair_sources[:] = Source.DEFAULT, source
+    batch.pairs[:] = 1
+    before = model.score(batch)
+    batch.pairs[:, :16] = np.nan
+    assert model.score(batch).tobytes() == before.tobytes()
+    batch.pairs[:, 16:] = 2
+    assert np.abs(model.score(batch) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("source", range(7))
+def test_the_source_of_a_pair_is_a_feature(source: int) -> None:
+    parts = ranker(shape=PAIR_RANKER)
+    batch = rank_batch([8], parts.items, shape=PAIR_RANKER)
+    batch.pair_sources[:] = source
+    batch.pairs[:] = 1
+    before = Ranker(PAIR_RANKER, parts.tensors).score(batch)
+    parts.tensors["pair_source"][7 + source] += 1
+    assert np.abs(Ranker(PAIR_RANKER, parts.tensors).score(batch) - before).max() > 1e-4
 
 
 def test_scores_are_probabilities_even_at_the_extremes() -> None:
@@ -90,9 +119,10 @@ def test_a_batch_of_other_dimensions_is_refused() -> None:
 
 def test_weights_of_another_shape_are_refused() -> None:
     tensors = ranker().tensors
-    tensors["user"] = tensors["user"][:-1]
     with pytest.raises(ValueError, match="user weights"):
-        Ranker(RANKER, tensors)
+        Ranker(RANKER, tensors | {"user": tensors["user"][:-1]})
+    with pytest.raises(ValueError, match="weights: expected 32 rows, got 31"):
+        Ranker(RANKER, tensors | {"out": tensors["out"][:-1]})
     del tensors["out"]
     with pytest.raises(KeyError):
         Ranker(RANKER, tensors)
