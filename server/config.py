@@ -192,12 +192,20 @@ class HistoryConfig(Section):
 _AVERAGE_WEIGHT = 0.3  # the first new embedding after a swap counts about as in a mean of three
 
 
+def _one_source(snapshot: str, factory: str, program: str) -> None:
+    if not (snapshot or factory or program):
+        raise ValueError("needs a snapshot, a factory or a program")
+    if program and (snapshot or factory):
+        raise ValueError("a program goes without snapshot and factory: it is the whole model")
+
+
 class UserModelConfig(Section):
     """One user model: where it comes from, and how its embeddings are cached (the policy table)."""
 
     snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
     factory: Factory = Field("", description='Your own: "package.module:function".')
     options: Options = Field({}, description="Keyword arguments of the factory.")
+    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
     mode: Literal["realtime", "ercache", "soap", "batch", "frozen"] = Field(
         "soap", description="Row of the policy table."
     )
@@ -239,8 +247,7 @@ class UserModelConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "UserModelConfig":
-        if not self.snapshot and not self.factory:
-            raise ValueError("needs a snapshot or a factory")
+        _one_source(self.snapshot, self.factory, self.program)
         if self.failover_ttl < self.direct_ttl:
             ages = f"{self.failover_ttl} ms < {self.direct_ttl} ms"
             raise ValueError(f"failover_ttl must be at least direct_ttl, not {ages}")
@@ -258,6 +265,7 @@ class PairModelConfig(Section):
     snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
     factory: Factory = Field("", description='Your own: "package.module:function".')
     options: Options = Field({}, description="Keyword arguments of the factory.")
+    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
     ttl: DurationMs = Field(6 * 3_600_000, ge=1, description="Served up to here.")
     capacity: int = Field(1_000_000, ge=16, description="Pairs kept per id kind of the user.")
     default: Literal["zeros", "mean"] | list[Finite] = Field(
@@ -271,8 +279,7 @@ class PairModelConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "PairModelConfig":
-        if not self.snapshot and not self.factory:
-            raise ValueError("needs a snapshot or a factory")
+        _one_source(self.snapshot, self.factory, self.program)
         return self
 
 
@@ -281,15 +288,15 @@ class RankerConfig(Section):
 
     snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
     factory: Factory = Field("", description='Your own: "package.module:function".')
-    options: Options = Field({}, description="Keyword arguments of the factory.")
+    options: Options = Field({}, description="Arguments of the factory.")
+    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
     user_models: Names = Field(..., min_length=1, description="Whose embeddings it reads.")
     pair_models: Names = Field([], description="Whose embeddings of its candidates it reads.")
     task: str = Field("", description='Task whose score ranks; "": the first of the model.')
 
     @model_validator(mode="after")
     def _consistent(self) -> "RankerConfig":
-        if not self.snapshot and not self.factory:
-            raise ValueError("needs a snapshot or a factory")
+        _one_source(self.snapshot, self.factory, self.program)
         return self
 
 

@@ -67,24 +67,27 @@ def recipes(config: Config) -> dict[str, Recipe]:
     engine, history = config.engine, config.history
     common = (engine.device, engine.threads, tuple(history.types), tuple(history.attributes))
     made = {
-        name: Recipe("user", _source("models", name, each), *common, each.align)
+        name: Recipe("user", _source("models", name, each), *common, each.align, history.length)
         for name, each in config.models.items()
     }
     made |= {
-        name: Recipe("pair", _source("pairs", name, each), *common)
+        name: Recipe("pair", _source("pairs", name, each), *common, length=history.length)
         for name, each in config.pairs.items()
     }
     rankers = config.rankers.items()
-    return made | {name: Recipe("ranker", _source("rankers", name, each)) for name, each in rankers}
+    where = common[:2]
+    return made | {
+        name: Recipe("ranker", _source("rankers", name, each), *where) for name, each in rankers
+    }
 
 
 def engine_recipes(config: Config) -> dict[str, Recipe]:
-    """What the engine makes: all but rankers from snapshots, which are inline. A factory's ranker
+    """What the engine makes: all but rankers from snapshots, which are inline. A ranker of your own
     is made there to see whether it is."""
     return {
         name: each
         for name, each in recipes(config).items()
-        if each.kind != "ranker" or each.source.factory
+        if each.kind != "ranker" or each.source.is_own
     }
 
 
@@ -92,7 +95,7 @@ def described_on_disk(config: Config) -> dict[str, Described] | None:
     """What the engine will say of its models, where all of them are from snapshots and the
     manifests already tell; None: it must be asked."""
     made = engine_recipes(config)
-    if any(each.source.factory for each in made.values()):
+    if any(each.source.is_own for each in made.values()):
         return None
     sections = {"user": "user_tower", "pair": "foundation"}
     return {
@@ -162,7 +165,8 @@ def nobody(config: Config) -> UserBatch:
 
 
 def _source(table: str, name: str, model: _Configured) -> ModelSource:
-    return ModelSource(f"{table}.{name}", model.snapshot, model.factory, model.options)
+    setting = f"{table}.{name}"
+    return ModelSource(setting, model.snapshot, model.factory, model.options, model.program)
 
 
 def _ranker(name: str, ranker: RankerConfig, described: _Described) -> ServedRanker:
@@ -172,7 +176,8 @@ def _ranker(name: str, ranker: RankerConfig, described: _Described) -> ServedRan
     else:
         model = load_ranker(_source("rankers", name, ranker))
     task = _task(f"rankers.{name}.task", ranker.task, model)
-    return ServedRanker(name, model, tuple(ranker.user_models), task=task)
+    users, pairs = tuple(ranker.user_models), tuple(ranker.pair_models)
+    return ServedRanker(name, model, users, task, pairs)
 
 
 def _task(setting: str, task: str, model: RankerModel) -> int:

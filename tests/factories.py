@@ -88,3 +88,8 @@ def off_loop_ranker(snapshot: Path | None) -> OffLoopRanker:
 
 def wrong_shape(snapshot: Path | None) -> WrongShape:
     return WrongShape()
+
+
+def one_number_per_user(snapshot: Path | None) -> object:
+    """A function of the batch, as a model may be, but with [B] instead of [B, dim]."""
+    return lambda batch: batch.counts.sum(axis=1)

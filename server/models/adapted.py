@@ -100,10 +100,9 @@ def of_module(module: nn.Module, device: str, fields: Sequence[str]) -> TensorFu
     return TensorFunction(module.eval().to(device), reads, device)
 
 
-def of_program(path: str, fields: Sequence[str]) -> TensorFunction:
-    """A `torch.export` program (.pt2), on the device that it was exported for. It may hold code, so
-    it is to be trusted like a factory. OSError; ValueError when it reads something not in `fields`.
-    """
+def of_program(path: str, device: str, fields: Sequence[str]) -> TensorFunction:
+    """A `torch.export` program (.pt2) that was exported for `device`. It may hold code, so it is to
+    be trusted like a factory. OSError; ValueError when it reads something not in `fields`."""
     program = torch.export.load(path)
     if program.example_inputs is not None and program.example_inputs[1]:
         raise ValueError("was exported with keyword arguments: export it with positional ones")
@@ -111,7 +110,7 @@ def of_program(path: str, fields: Sequence[str]) -> TensorFunction:
     names = signature.forward_arg_names if signature is not None else None
     reads = tuple(str(name) for name in names or program.graph_signature.user_inputs)
     _known_fields(reads, fields)
-    return TensorFunction(program.module(), reads)
+    return TensorFunction(program.module(), reads, device)
 
 
 def user_fields(batch: UserBatch) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,4 +1,5 @@
-"""From a configuration entry to a model: a snapshot, a factory, or a factory given a snapshot.
+"""From a configuration entry to a model: a snapshot, a factory (given a snapshot or not), or an
+exported program.
 
 Invariant: whatever is returned has the members of its protocol in `contract`, with usable values;
 anything else ends here, with an error that names the setting and the reason, before it can be asked
@@ -9,12 +10,13 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
 from predawn.server.errors import ConfigError, SnapshotError, nearest
 from predawn.server.models.contract import PairModel, RankerModel, UserModel
+from predawn.server.models.own import Kind, Trial, adapted, from_program
 from predawn.server.models.snapshots import (
     MANIFEST,
     Snapshot,
@@ -33,21 +35,25 @@ RANKER_FILE = "ranker.safetensors"
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """Where a model comes from. setting: its dotted path in the config, for errors, such as
-    "models.sum"; snapshot, factory, options: as in the config, "" where absent."""
+    "models.sum"; snapshot, factory, options, program: as in the config, "" where absent."""
 
     setting: str
     snapshot: str = ""
     factory: str = ""
     options: Mapping[str, object] = field(default_factory=dict[str, object])
+    program: str = ""
 
-
-Kind: TypeAlias = Literal["user", "pair", "ranker"]
+    @property
+    def is_own(self) -> bool:
+        """Not wholly told by a snapshot: it has to be made to be known."""
+        return bool(self.factory or self.program)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that it takes to make a model, here or in another process. device, threads, types,
-    attributes: as in `load_user_model`; align: turn new versions into the space of the live one."""
+    attributes, length: as in `load_user_model`; align: turn new versions into the space of the live
+    one."""
 
     kind: Kind
     source: ModelSource
@@ -56,20 +62,24 @@ class Recipe:
     types: tuple[str, ...] | None = None
     attributes: tuple[str, ...] | None = None
     align: bool = False
+    length: int = 32
+
+    @property
+    def trial(self) -> Trial:
+        """A user without a past, as this server would show it to the model."""
+        return Trial(len(self.types or ()), len(self.attributes or ()), self.length)
 
 
 def load_model(recipe: Recipe, version: int | None = None) -> UserModel | PairModel | RankerModel:
     """Makes the model, of one version of its snapshot (None: the newest). ConfigError names the
     setting, SnapshotError the file."""
-    source, device, threads = recipe.source, recipe.device, recipe.threads
-    if recipe.kind == "ranker":
-        return load_ranker(source, version=version)
-    types, attributes = recipe.types, recipe.attributes
-    if recipe.kind == "pair":
-        return load_pair_model(source, device=device, threads=threads, types=types, version=version)
-    return load_user_model(
-        source, device=device, threads=threads, types=types, attributes=attributes, version=version
-    )
+    match recipe.kind:
+        case "user":
+            return _user_model(recipe, version)
+        case "pair":
+            return _pair_model(recipe, version)
+        case "ranker":
+            return _ranker_model(recipe, version)
 
 
 def load_user_model(
@@ -88,13 +98,8 @@ def load_user_model(
     version: of the snapshot, None for the newest. ConfigError names the setting, SnapshotError the
     file.
     """
-    model = _make(
-        source, version, lambda snapshot: _tower(snapshot, device, threads, types, attributes)
-    )
-    _require_dim(source, model)
-    if not callable(getattr(model, "embed", None)):
-        _refuse(source, "needs a method `embed(batch: UserBatch) -> float32 [B, dim]`")
-    return cast(UserModel, model)
+    columns = (_columns(types), _columns(attributes))
+    return _user_model(Recipe("user", source, device, threads, *columns), version)
 
 
 def load_pair_model(
@@ -106,17 +111,33 @@ def load_pair_model(
     version: int | None = None,
 ) -> PairModel:
     """Loads a model of user-item pairs; parameters and errors as in `load_user_model`."""
-    model = _make(source, version, lambda snapshot: _foundation(snapshot, device, threads, types))
+    return _pair_model(Recipe("pair", source, device, threads, _columns(types)), version)
+
+
+def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerModel:
+    """Loads a ranker, of one version of its snapshot (None: the newest). ConfigError names the
+    setting, SnapshotError the file."""
+    return _ranker_model(Recipe("ranker", source), version)
+
+
+def _user_model(recipe: Recipe, version: int | None) -> UserModel:
+    source, model = recipe.source, _make(recipe, version, _tower)
+    _require_dim(source, model)
+    if not callable(getattr(model, "embed", None)):
+        _refuse(source, "needs a method `embed(batch: UserBatch) -> float32 [B, dim]`")
+    return cast(UserModel, model)
+
+
+def _pair_model(recipe: Recipe, version: int | None) -> PairModel:
+    source, model = recipe.source, _make(recipe, version, _foundation)
     _require_dim(source, model)
     if not callable(getattr(model, "embed_pairs", None)):
         _refuse(source, "needs a method `embed_pairs(batch: PairBatch) -> float32 [R, dim]`")
     return cast(PairModel, model)
 
 
-def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerModel:
-    """Loads a ranker, of one version of its snapshot (None: the newest). ConfigError names the
-    setting, SnapshotError the file."""
-    model = _make(source, version, _ranker)
+def _ranker_model(recipe: Recipe, version: int | None) -> RankerModel:
+    source, model = recipe.source, _make(recipe, version, _ranker)
     for name in ("tasks", "item_features"):
         names = getattr(model, name, None)
         if not isinstance(names, tuple) or not all(
@@ -130,6 +151,10 @@ def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerMod
     if not callable(getattr(model, "score", None)):
         _refuse(source, "needs a method `score(batch: RankBatch) -> float32 [R, tasks]`")
     return cast(RankerModel, model)
+
+
+def _columns(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def trained_default(snapshot: str, section: str = "user_tower", version: int | None = None) -> F32:
@@ -147,20 +172,46 @@ def trained_default(snapshot: str, section: str = "user_tower", version: int | N
 
 
 def _make(
-    source: ModelSource, version: int | None, built_in: Callable[[Snapshot], object]
+    recipe: Recipe, version: int | None, built_in: Callable[[Snapshot, Recipe], object]
 ) -> object:
+    source = recipe.source
+    if source.program:
+        return _from_program(recipe, version)
     if source.factory:
-        return _call(source, version, _find_factory(source))
+        return _adapted(recipe, _call(source, version, _find_factory(source)))
     if not source.snapshot:
-        raise ConfigError(source.setting, "needs a snapshot or a factory")
+        raise ConfigError(source.setting, "needs a snapshot, a factory or a program")
     if source.options:
         raise ConfigError(f"{source.setting}.options", "are for a factory; a snapshot takes none")
     snapshot = load_snapshot(source.snapshot, version)
     try:
-        return built_in(snapshot)
+        return built_in(snapshot, recipe)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = f"parts do not fit together: {type(error).__name__}: {error}"
         raise SnapshotError(str(snapshot.path), reason) from error
+
+
+def _adapted(recipe: Recipe, found: object) -> object:
+    source = recipe.source
+    try:
+        return adapted(recipe.kind, found, recipe.trial, lambda: _torch_device(recipe))
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = f"what {source.factory!r} returned cannot be used: {type(error).__name__}: {error}"
+        raise ConfigError(f"{source.setting}.factory", reason) from error
+
+
+def _from_program(recipe: Recipe, version: int | None) -> object:
+    source = recipe.source
+    if version:
+        raise _unversioned(source)
+    device = _torch_device(recipe)
+    try:
+        return from_program(recipe.kind, source.program, source.options, recipe.trial, device)
+    except Exception as error:
+        reason = f"{source.program} cannot be used: {type(error).__name__}: {error}"
+        raise ConfigError(f"{source.setting}.program", reason) from error
 
 
 def _find_factory(source: ModelSource) -> Callable[..., object]:
@@ -194,12 +245,16 @@ def _call(source: ModelSource, version: int | None, factory: Callable[..., objec
     if source.snapshot:
         directory = load_snapshot(source.snapshot, version).path
     elif version:
-        raise ConfigError(source.setting, "has no snapshot, so there are no versions of it")
+        raise _unversioned(source)
     try:
         return factory(directory, **source.options)
     except Exception as error:
         reason = f"{source.factory} raised {type(error).__name__}: {error}"
         raise ConfigError(f"{source.setting}.factory", reason) from error
+
+
+def _unversioned(source: ModelSource) -> ConfigError:
+    return ConfigError(source.setting, "has no snapshot, so there are no versions of it")
 
 
 def _refuse(source: ModelSource, reason: str) -> None:
@@ -212,50 +267,41 @@ def _require_dim(source: ModelSource, model: object) -> None:
         _refuse(source, f"needs a property `dim`, a positive int; it has {dim!r}")
 
 
-def _ranker(snapshot: Snapshot) -> object:
+def _ranker(snapshot: Snapshot, recipe: Recipe) -> object:
     from predawn.server.models.ranker import Ranker, ranker_shape
 
     shape = ranker_shape(snapshot.section("ranker"))
     return Ranker(shape, snapshot.read(RANKER_FILE))
 
 
-def _tower(
-    snapshot: Snapshot,
-    device: str,
-    threads: int,
-    types: Sequence[str] | None,
-    attributes: Sequence[str] | None,
-) -> object:
+def _tower(snapshot: Snapshot, recipe: Recipe) -> object:
     described = snapshot.section("user_tower")
     history = snapshot.section("history")
-    _same_columns(snapshot, "types", history.get("types"), types)
-    _same_columns(snapshot, "attributes", history.get("attributes"), attributes)
-
-    device = _torch_device(device, threads)
+    _same_columns(snapshot, "types", history.get("types"), recipe.types)
+    _same_columns(snapshot, "attributes", history.get("attributes"), recipe.attributes)
+    device = _torch_device(recipe)
 
     from predawn.server.models.user_tower import tower_from_tensors
 
     return tower_from_tensors(described["shape"], snapshot.read(TOWER_FILE), device)
 
 
-def _foundation(
-    snapshot: Snapshot, device: str, threads: int, types: Sequence[str] | None
-) -> object:
+def _foundation(snapshot: Snapshot, recipe: Recipe) -> object:
     described = snapshot.section("foundation")
-    _same_columns(snapshot, "types", snapshot.section("history").get("types"), types)
-    device = _torch_device(device, threads)
+    _same_columns(snapshot, "types", snapshot.section("history").get("types"), recipe.types)
+    device = _torch_device(recipe)
 
     from predawn.server.models.foundation_model import foundation_from_tensors
 
     return foundation_from_tensors(described["shape"], snapshot.read(FOUNDATION_FILE), device)
 
 
-def _torch_device(device: str, threads: int) -> str:
-    """The device meant; torch computes with `threads` CPU threads from here on."""
+def _torch_device(recipe: Recipe) -> str:
+    """The device meant; torch computes with so many CPU threads from here on."""
     import torch
 
-    torch.set_num_threads(threads)
-    there = torch.cuda.is_available()
+    torch.set_num_threads(recipe.threads)
+    device, there = recipe.device, torch.cuda.is_available()
     if device == "auto":
         return "cuda" if there else "cpu"
     if device != "cpu" and not (device.startswith("cuda") and there):

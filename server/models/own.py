@@ -64,8 +64,8 @@ class FunctionPairModel:
     dim: int
 
 
-def adapted(kind: Kind, found: object, trial: Trial, device: str) -> object:
-    """`found`, or an adapter around it: of a `torch.nn.Module` moved to `device`, or of a plain
+def adapted(kind: Kind, found: object, trial: Trial, device: Callable[[], str]) -> object:
+    """`found`, or an adapter around it: of a `torch.nn.Module` moved to `device()`, or of a plain
     function of the batch (not for rankers). ValueError, TypeError and whatever the trial raises."""
     if hasattr(found, _CALL[kind]):
         return found
@@ -73,28 +73,29 @@ def adapted(kind: Kind, found: object, trial: Trial, device: str) -> object:
         from predawn.server.models.adapted import FIELDS, of_module
 
         named = {name: getattr(found, name, None) for name in ("tasks", "item_features")}
-        return _of_tensors(kind, of_module(cast(Any, found), device, FIELDS[kind]), trial, named)
+        function = of_module(cast(Any, found), device(), FIELDS[kind])
+        return _of_tensors(kind, function, trial, named)
     if callable(found) and kind != "ranker":
         return _of_function(kind, found, trial)
     return found
 
 
 def from_program(
-    kind: Kind, path: str, options: Mapping[str, object], trial: Trial, threads: int
+    kind: Kind, path: str, options: Mapping[str, object], trial: Trial, device: str
 ) -> object:
-    """The model of a `torch.export` program. options: of a ranker, its tasks and item_features,
-    names divided by commas. OSError; ValueError and whatever the trial raises."""
-    import torch
-
+    """The model of a `torch.export` program, which gets its tensors on `device`. options: of a
+    ranker, its tasks and item_features, names divided by commas. OSError; ValueError and whatever
+    the trial raises."""
     from predawn.server.models.adapted import FIELDS, of_program
 
-    torch.set_num_threads(threads)
     allowed = ("tasks", "item_features") if kind == "ranker" else ()
     for name in options:
         if name not in allowed:
-            raise ValueError(f"option {name!r}: a {kind} program takes {allowed or 'none'}")
+            raise ValueError(
+                f"option {name!r}: a {kind} program takes {', '.join(allowed) or 'none'}"
+            )
     named: dict[str, object] = {name: _names(options.get(name, "")) for name in allowed}
-    return _of_tensors(kind, of_program(path, FIELDS[kind]), trial, named)
+    return _of_tensors(kind, of_program(path, device, FIELDS[kind]), trial, named)
 
 
 def _of_tensors(

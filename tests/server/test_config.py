@@ -63,8 +63,12 @@ def test_a_loaded_config_does_not_change() -> None:
         ({"engine": {"device": "gpu"}}, "pattern"),
         ({"history": {"types": ["a", "b", "a"]}}, "names 'a' twice"),
         ({"history": {"types": [f"t{i}" for i in range(17)]}}, "at most 16"),
-        ({"models": {"m": {}}}, "needs a snapshot or a factory"),
+        ({"models": {"m": {}}}, "needs a snapshot, a factory or a program"),
         ({"models": {"m": {"factory": "no colon"}}}, "pattern"),
+        (
+            {"models": {"m": {"factory": "a:b", "program": "m.pt2"}}},
+            "a program goes without snapshot and factory",
+        ),
         (
             {"models": {"m": {"factory": "a:b", "direct_ttl": "25h"}}},
             "failover_ttl must be at least direct_ttl, not 86400000 ms < 90000000 ms",
@@ -86,7 +90,7 @@ def test_a_loaded_config_does_not_change() -> None:
             {"rankers": {"r": {"factory": "a:b", "user_models": ["m"]}}},
             "rankers.r.user_models: no user model 'm'; known: none",
         ),
-        ({"rankers": {"r": {"user_models": ["m"]}}}, "needs a snapshot or a factory"),
+        ({"rankers": {"r": {"user_models": ["m"]}}}, "needs a snapshot, a factory or a program"),
         (
             {
                 "models": {"m": {"factory": "a:b"}},
@@ -101,7 +105,7 @@ def test_a_loaded_config_does_not_change() -> None:
             {"models": {"m": {"factory": "a:b"}}, "pairs": {"m": {"factory": "a:b"}}},
             "pairs.m: a user model has this name",
         ),
-        ({"pairs": {"fm": {}}}, "needs a snapshot or a factory"),
+        ({"pairs": {"fm": {}}}, "needs a snapshot, a factory or a program"),
         ({"pairs": {"fm": {"factory": "a:b", "ttl": 0}}}, "greater than or equal to 1"),
         ({"models": {"9": {"factory": "a:b"}}}, "pattern"),
         ({"htp": {}}, "Extra inputs"),

@@ -31,7 +31,7 @@ def test_a_key_at_the_wrong_place(path: str, value: object, said: str) -> None:
         (["http.timeout=5weeks"], 'http.timeout: "5weeks" is not a duration such as "250ms"'),
         (["history.types=['a','b c']"], 'history.types[1]: "b c" should match pattern'),
         (["engine.threads=true"], "engine.threads: true should be a number"),
-        (["models.m.wait=1"], "models.m: needs a snapshot or a factory (from x)"),
+        (["models.m.wait=1"], "models.m: needs a snapshot, a factory or a program (from x)"),
         (
             ["models.m.factory=a:b", "models.m.default=7"],
             "models.m.default: 7 should be 'zeros' or",

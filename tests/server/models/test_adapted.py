@@ -86,7 +86,7 @@ def test_a_program_does_what_its_module_does(tmp_path: Path) -> None:
     users = {0: torch.export.Dim("users")}
     program = torch.export.export(Reading(), example, dynamic_shapes=(users,) * 3)
     torch.export.save(program, path)
-    loaded = of_program(path, USER_FIELDS)
+    loaded = of_program(path, "cpu", USER_FIELDS)
     assert loaded.reads == ("counts", "users", "items")
     expected = of_module(Reading(), "cpu", USER_FIELDS)(adapted.user_fields(batch))
     np.testing.assert_array_equal(loaded(adapted.user_fields(batch)), expected)
@@ -101,7 +101,7 @@ def test_a_program_with_keywords_is_refused(tmp_path: Path) -> None:
         torch.export.export(Scoring(), (), keywords | {"item_features": features}), path
     )
     with pytest.raises(ValueError, match="positional"):
-        of_program(path, RANK_FIELDS)
+        of_program(path, "cpu", RANK_FIELDS)
 
 
 class Unknown(nn.Module):

@@ -15,6 +15,8 @@ from predawn.server.models.loading import (
     RANKER_FILE,
     TOWER_FILE,
     ModelSource,
+    Recipe,
+    load_model,
     load_ranker,
     load_user_model,
     trained_default,
@@ -184,8 +186,39 @@ def test_a_factory_gets_the_checked_directory_and_the_options(
         load_user_model(source)
 
 
+def test_a_factory_may_return_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    options = {"dim": 12, "seed": 7}
+    source = ModelSource("models.tower", factory="own_tower:build", options=options)
+    model = load_user_model(source, types=TYPES, attributes=ATTRIBUTES)
+    assert model.dim == 12
+    assert model.embed(user_batch(5)).shape == (5, 12)
+
+
+def test_a_module_that_cannot_be_used_is_refused_with_what_came(tmp_path: Path) -> None:
+    error = refused(ModelSource("models.mine", factory="factories:one_number_per_user"))
+    assert error.field == "models.mine.factory"
+    assert "returned [1], expected float32 [1, values]" in error.reason
+
+
+def test_a_program_is_loaded_with_its_file_in_the_error(tmp_path: Path) -> None:
+    error = refused(ModelSource("models.mine", program=str(tmp_path / "absent.pt2")))
+    assert error.field == "models.mine.program" and "absent.pt2" in error.reason
+
+
+def test_a_program_has_no_versions(tmp_path: Path) -> None:
+    recipe = Recipe("user", ModelSource("models.mine", program="m.pt2"))
+    with pytest.raises(ConfigError, match="no versions"):
+        load_model(recipe, 3)
+
+
+@pytest.mark.parametrize("name", ["own_model", "own_pair_model", "own_ranker", "own_tower"])
+def test_an_example_is_short(name: str) -> None:
+    assert (EXAMPLES / f"{name}.py").read_text().count("\n") <= 40
+
+
 def test_nothing_to_load_is_said() -> None:
-    assert "snapshot or a factory" in refused(ModelSource("models.sum")).reason
+    assert "snapshot, a factory or a program" in refused(ModelSource("models.sum")).reason
 
 
 def test_the_example_is_short_and_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,17 +47,17 @@ class Ready:
 
 def test_a_model_with_its_members_is_taken_as_it_is() -> None:
     ready = Ready()
-    assert adapted("user", ready, TRIAL, "cpu") is ready
+    assert adapted("user", ready, TRIAL, lambda: "cpu") is ready
 
 
 def test_a_trial_finds_the_width_of_a_module() -> None:
-    model = adapted("user", Counting(), TRIAL, "cpu")
+    model = adapted("user", Counting(), TRIAL, lambda: "cpu")
     assert model.dim == 10  # type: ignore[attr-defined]
-    assert adapted("pair", PairCounting(), TRIAL, "cpu").dim == 5  # type: ignore[attr-defined]
+    assert adapted("pair", PairCounting(), TRIAL, lambda: "cpu").dim == 5  # type: ignore[attr-defined]
 
 
 def test_a_ranking_module_keeps_its_names() -> None:
-    ranker = adapted("ranker", Scoring(), TRIAL, "cpu")
+    ranker = adapted("ranker", Scoring(), TRIAL, lambda: "cpu")
     assert ranker.tasks == ("click",)  # type: ignore[attr-defined]
     assert ranker.item_features == ("price",)  # type: ignore[attr-defined]
 
@@ -69,22 +69,22 @@ def test_functions_of_batches_are_models() -> None:
     def pairs(batch: PairBatch) -> F32:
         return batch.users.counts.repeat(np.diff(batch.offsets), axis=0)
 
-    model = adapted("user", embed, TRIAL, "cpu")
+    model = adapted("user", embed, TRIAL, lambda: "cpu")
     assert model.dim == 3  # type: ignore[attr-defined]
     batch = user_batch(4)
     np.testing.assert_array_equal(model.embed(batch), batch.counts[:, :3])  # type: ignore[attr-defined]
-    assert adapted("pair", pairs, TRIAL, "cpu").dim == 5  # type: ignore[attr-defined]
+    assert adapted("pair", pairs, TRIAL, lambda: "cpu").dim == 5  # type: ignore[attr-defined]
 
 
 def test_a_function_is_no_ranker() -> None:
-    assert adapted("ranker", len, TRIAL, "cpu") is len  # `load_ranker` says what is missing
+    assert adapted("ranker", len, TRIAL, lambda: "cpu") is len  # `load_ranker` says what is missing
 
 
 def test_a_trial_with_a_wrong_shape_says_what_came() -> None:
     with pytest.raises(ValueError, match=r"returned \[1\], expected float32 \[1, values\]"):
-        adapted("user", Vector(), TRIAL, "cpu")
+        adapted("user", Vector(), TRIAL, lambda: "cpu")
     with pytest.raises(ValueError, match="returned str"):
-        adapted("user", lambda batch: "rows", TRIAL, "cpu")
+        adapted("user", lambda batch: "rows", TRIAL, lambda: "cpu")
 
 
 def saved(module: nn.Module, path: Path, *example: Tensor) -> str:
@@ -96,23 +96,23 @@ def saved(module: nn.Module, path: Path, *example: Tensor) -> str:
 
 def test_a_program_is_a_model_of_its_kind(tmp_path: Path) -> None:
     user = saved(Counting(), tmp_path / "user.pt2", torch.zeros(3, 5))
-    assert from_program("user", user, {}, TRIAL, 1).dim == 10  # type: ignore[attr-defined]
+    assert from_program("user", user, {}, TRIAL, "cpu").dim == 10  # type: ignore[attr-defined]
     scoring = saved(Scoring(), tmp_path / "ranker.pt2", torch.zeros(3, 1))
     names = {"tasks": "click, like", "item_features": "price"}
-    ranker = from_program("ranker", scoring, names, TRIAL, 1)
+    ranker = from_program("ranker", scoring, names, TRIAL, "cpu")
     assert ranker.tasks == ("click", "like")  # type: ignore[attr-defined]
 
 
 def test_an_option_that_a_program_does_not_take_is_named(tmp_path: Path) -> None:
     user = saved(Counting(), tmp_path / "user.pt2", torch.zeros(3, 5))
     with pytest.raises(ValueError, match="option 'depth'"):
-        from_program("user", user, {"depth": 2}, TRIAL, 1)
+        from_program("user", user, {"depth": 2}, TRIAL, "cpu")
 
 
 def test_a_model_without_torch_does_not_import_it() -> None:
     code = (
         "import sys; from predawn.server.models.own import Trial, adapted;"
-        "adapted('user', lambda batch: batch.counts, Trial(5, 2, 8), 'cpu');"
+        "adapted('user', lambda batch: batch.counts, Trial(5, 2, 8), lambda: 'cpu');"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
