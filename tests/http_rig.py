@@ -7,7 +7,7 @@ where a test has to choose what happens behind the routes.
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from aiohttp import web
 from predawn.server.cache import TableSpec, UserCache
 from predawn.server.clock import SystemClock
 from predawn.server.config import Config
+from predawn.server.engine import AlignmentFit, Loaded, ModelVersions
 from predawn.server.history import History
 from predawn.server.http.app import web_server
 from predawn.server.http.gate import Gate
@@ -27,7 +28,9 @@ from predawn.server.http.logging import AccessLog
 from predawn.server.http.services import Services
 from predawn.server.metrics import Metrics
 from predawn.server.models.contract import RankerModel
+from predawn.server.models.loading import ModelSource, Recipe
 from predawn.server.request import F32, RankBatch, RankReply, RankRequest, Source, UserId, UserRow
+from predawn.server.versions import LoadReport, ModelState, ServedModel
 
 GOOD = b'{"user":1,"items":[10,20,30]}'
 
@@ -67,6 +70,44 @@ async def last_is_best(request: RankRequest) -> RankReply:
 
 
 @dataclass
+class ScriptedVersions:
+    """Versions that do not change: remembers what was asked for, or raises `error`."""
+
+    error: Exception | None = None
+    asked: list[tuple[str, Sequence[str] | None, int | None]] = field(default_factory=list)
+    snapshot: str = ""
+
+    def states(self) -> list[ModelState]:
+        user = ServedModel(Recipe("user", ModelSource("models.fresh", self.snapshot)), dim=2)
+        ranker = ServedModel(Recipe("ranker", ModelSource("rankers.ctr", factory="a:b")))
+        return [
+            ModelState("fresh", user, ModelVersions(3, 4, 2), True, ""),
+            ModelState("blank", user, ModelVersions(0), False, "it is torn"),
+            ModelState("ctr", ranker, ModelVersions(4), False, ""),
+            ModelState("watch", ranker, ModelVersions(0), False, ""),
+        ]
+
+    async def load(self, names: Sequence[str] | None, version: int | None) -> LoadReport:
+        self._ask("load", names, version)
+        fit = AlignmentFit(70, 0.25, 0.75)
+        loaded = (Loaded("fresh", 5, 12, 64), Loaded("blank", 5, 13, 65, alignment=fit))
+        return LoadReport(loaded, ("ctr",))
+
+    async def swap(self, names: Sequence[str] | None) -> dict[str, int]:
+        self._ask("swap", names)
+        return {"fresh": 5}
+
+    async def rollback(self, names: Sequence[str] | None) -> dict[str, int]:
+        self._ask("rollback", names)
+        return {"fresh": 4}
+
+    def _ask(self, what: str, names: Sequence[str] | None, version: int | None = None) -> None:
+        self.asked.append((what, names, version))
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
 class Script:
     """Pipeline and refresher in one: does what it is told and remembers what it was asked."""
 
@@ -74,6 +115,7 @@ class Script:
     asked: list[RankRequest] = field(default_factory=list)
     after: list[RankRequest] = field(default_factory=list)
     hinted: list[UserId] = field(default_factory=list)
+    versions: ScriptedVersions = field(default_factory=ScriptedVersions)
 
     async def rank(self, request: RankRequest) -> RankReply:
         self.asked.append(request)
@@ -124,7 +166,7 @@ def services_of(script: Script, config: Config, history: History) -> Services:
         refresher=script,
         cache=cache_of(clock),
         rankers=RANKERS,
-        snapshots={"fresh": 3, "ctr": 4},
+        versions=script.versions,
         version="1.2.3",
     )
 

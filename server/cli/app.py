@@ -16,6 +16,7 @@ from predawn.server.cli.about import collect_env, version
 from predawn.server.cli.bench import bench, profile
 from predawn.server.cli.check import check
 from predawn.server.cli.demo import demo
+from predawn.server.cli.models import models
 from predawn.server.cli.replay import replay
 from predawn.server.cli.serve import serve
 from predawn.server.cli.train import train
@@ -85,6 +86,7 @@ def build() -> typer.Typer:
     )
     for command in (serve, demo, check, train, verify, workload, replay, bench, profile):
         app.command()(command)
+    app.add_typer(models, name="models")
     app.command("collect-env")(collect_env)
     app.command()(version)
     return app

@@ -12,6 +12,9 @@ from predawn.server.http.intake import Call, read_body
 from predawn.server.http.services import Services
 from predawn.server.request import UserId
 
+NAME_LIMIT = 64  # as in the configuration
+VERSION_LIMIT = 2**32  # of snapshots
+
 
 class HintRoute:
     """Handler of POST /v1/hint: users who have arrived and will soon be asked for."""
@@ -82,12 +85,21 @@ def user_id(field: str, value: Any) -> UserId:
 
 def model_list(value: Any, known: Sequence[str]) -> list[str]:
     """At least one name of a user model."""
+    names = name_list(value)
+    for i, name in enumerate(names):
+        if name not in known:
+            raise UnknownName(f"models[{i}]", name, known)
+    return names
+
+
+def name_list(value: Any) -> list[str]:
+    """At least one name, as long as a name can be."""
     names = _array("models", value)
     if not names:
         raise BadRequest("models", "has no models: leave it out for all")
     for i, name in enumerate(names):
-        if name not in known:
-            raise UnknownName(f"models[{i}]", str(name)[:64], known)
+        if not (isinstance(name, str) and len(name) <= NAME_LIMIT):
+            raise BadRequest(f"models[{i}]", f"must be a name of at most {NAME_LIMIT} letters")
     return names
 
 

@@ -19,6 +19,7 @@ from predawn.server.http.events import EventsRoute
 from predawn.server.http.gate import Gate, Phase
 from predawn.server.http.intake import REQUEST_ID_HEADER, Call, RequestIds
 from predawn.server.http.logging import AccessLog
+from predawn.server.http.models import ModelsRoute
 from predawn.server.http.ops import Ops
 from predawn.server.http.rank import RankRoute
 from predawn.server.http.services import Services
@@ -39,13 +40,17 @@ class Route:
 
 def routes(services: Services, gate: Gate) -> dict[str, Route]:
     """Path -> route: the whole surface of the server."""
-    ops = Ops(services, gate)
+    ops, models = Ops(services, gate), ModelsRoute(services)
     post, get = ("POST",), ("GET", "HEAD")
     return {
         "/v1/rank": Route(post, RankRoute(services), counted=True),
         "/v1/events": Route(post, EventsRoute(services)),
         "/v1/hint": Route(post, HintRoute(services)),
         "/v1/invalidate": Route(post, InvalidateRoute(services)),
+        "/v1/models": Route(get, models.list, gated=False),
+        "/v1/models/load": Route(post, models.load, gated=False),
+        "/v1/models/swap": Route(post, models.swap, gated=False),
+        "/v1/models/rollback": Route(post, models.rollback, gated=False),
         "/livez": Route(get, ops.livez, gated=False),
         "/readyz": Route(get, ops.readyz, gated=False),
         "/metrics": Route(get, ops.metrics, gated=False),

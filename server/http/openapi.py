@@ -3,6 +3,7 @@
 Limits and names that the config decides (events' types, rankers) are stated as they are set.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from predawn.server.config import Config
@@ -14,14 +15,17 @@ _ERRORS = {
     "404": "No such path, ranker or model; the reason names the nearest.",
     "405": "The path does not take this method; `Allow` says which.",
     "408": "The body did not arrive in time.",
+    "409": "Not possible now; the reason says what would help.",
     "413": "The body is longer than http.body_limit.",
     "415": "Not application/json.",
+    "422": "A version cannot be loaded: damaged, or it does not fit; nothing has changed.",
     "429": "Overloaded; `Retry-After` says when to come back.",
     "500": "A model failed, or a bug; the log has it under the request id.",
     "503": "Draining, or a store is failing; `Retry-After` says when to come back.",
     "504": "Nothing could be served by the deadline.",
 }
 _BODY_ERRORS = ("400", "404", "405", "408", "413", "415", "429", "500", "503", "504")
+_CHANGE_ERRORS = ("400", "404", "405", "408", "409", "413", "415")
 
 
 def document(config: Config, version: str) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def document(config: Config, version: str) -> dict[str, Any]:
             "summary": "Ranking from user embeddings that were computed before they are asked for.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {**_posts(), **_gets()},
+        "paths": {**_posts(), **_gets(), **_models()},
         "components": {
             "schemas": schemas(config),
             "parameters": {"request_id": _REQUEST_ID, "timeout": _TIMEOUT, "timing": _TIMING},
@@ -94,6 +98,29 @@ def _posts() -> dict[str, Any]:
     }
 
 
+def _models() -> dict[str, Any]:
+    known = _get("models", "Models and their versions: serving, staged, on disk.", "Models")
+    load = _post(
+        "load",
+        "Loads a version beside what serves and stages it: all models asked for, or none.",
+        "Load",
+        "Loaded",
+        (*_CHANGE_ERRORS, "422"),
+    )
+    swap = _post(
+        "swap", "Makes staged versions live, all at once.", "Change", "Live", _CHANGE_ERRORS
+    )
+    rollback = _post(
+        "rollback", "Makes previous versions live again.", "Change", "Live", _CHANGE_ERRORS
+    )
+    return {
+        "/v1/models": {"get": known},
+        "/v1/models/load": {"post": load},
+        "/v1/models/swap": {"post": swap},
+        "/v1/models/rollback": {"post": rollback},
+    }
+
+
 def _gets() -> dict[str, Any]:
     ready = _get("readyz", "Whether requests should come here.", "Status")
     ready["responses"]["503"] = _reply("The server is leaving or draining.", "Status")
@@ -109,7 +136,9 @@ def _gets() -> dict[str, Any]:
     }
 
 
-def _post(name: str, text: str, takes: str, gives: str) -> dict[str, Any]:
+def _post(
+    name: str, text: str, takes: str, gives: str, errors: Sequence[str] = _BODY_ERRORS
+) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": text,
@@ -117,7 +146,7 @@ def _post(name: str, text: str, takes: str, gives: str) -> dict[str, Any]:
         "requestBody": {"required": True, "content": _json(takes)},
         "responses": {
             "200": _reply(text, gives),
-            **{code: _ref("responses", code) for code in _BODY_ERRORS},
+            **{code: _ref("responses", code) for code in errors},
         },
     }
 

@@ -4,6 +4,7 @@ errors in requests, and replies have no others."""
 from typing import Any
 
 from predawn.server.config import Config
+from predawn.server.http.admin import VERSION_LIMIT
 from predawn.server.request import Source
 
 Schema = dict[str, Any]
@@ -17,6 +18,7 @@ _ID: Schema = {
 }
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_NUMBER: Schema = {"type": "number"}
 _OBJECT: Schema = {"type": "object"}
 
 
@@ -28,6 +30,7 @@ def schemas(config: Config) -> dict[str, Schema]:
         **_rank_reply(),
         **_events(config),
         **_users(config),
+        **_versions(),
         "Error": _closed(
             error=_closed(
                 code={"type": "string"},
@@ -137,6 +140,46 @@ def _users(config: Config) -> dict[str, Schema]:
         "Scheduled": _closed(scheduled=_COUNT),
         "Invalidation": _closed(["users"], users=users, models=models),
         "Removed": _closed(removed=_COUNT),
+    }
+
+
+def _versions() -> dict[str, Schema]:
+    """Of the routes of models. Names may be those of user models, pair models and rankers."""
+    version: Schema = {"type": "integer", "minimum": 1, "maximum": VERSION_LIMIT - 1}
+    names: Schema = {"type": "array", "items": _NAME, "minItems": 1}
+    maybe: Schema = {"type": ["integer", "null"]}
+    on_disk = _closed(version=_COUNT, bytes=_COUNT, written_ms=_COUNT, problem={"type": "string"})
+    model = _closed(
+        name=_NAME,
+        kind={"enum": ["user", "pair", "ranker"]},
+        mode={"type": ["string", "null"], "description": "Of a user model."},
+        dim={**maybe, "description": "Values of an embedding; null: a ranker."},
+        live={**_COUNT, "description": "0: the model has no snapshot."},
+        staged=maybe,
+        previous=maybe,
+        path={"type": "string", "description": "models.NAME.snapshot of the configuration."},
+        on_disk={"type": "array", "items": on_disk},
+        loading={"type": "boolean"},
+        error={"type": "string", "description": "Why the last load failed."},
+    )
+    fit = _closed(users=_COUNT, cosine_before=_NUMBER, cosine_after=_NUMBER)
+    loaded = _closed(
+        ["version", "took_ms", "warmed_rows"],
+        version=_COUNT,
+        took_ms=_COUNT,
+        warmed_rows={**_COUNT, "description": "Rows of recent requests that it was tried on."},
+        alignment=fit,
+    )
+    newest = "Absent: the newest of each."
+    return {
+        "Models": _closed(models={"type": "array", "items": model}),
+        "Load": _closed([], models=names, version={**version, "description": newest}),
+        "Loaded": _closed(
+            loaded=_map_of(loaded),
+            unchanged={"type": "array", "items": _NAME, "description": "Live or staged already."},
+        ),
+        "Change": _closed([], models=names),
+        "Live": _closed(live=_map_of(_COUNT)),
     }
 
 

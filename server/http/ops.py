@@ -49,18 +49,19 @@ class Ops:
     async def info(self, call: Call) -> web.Response:
         """What is served, how it is set, and what it has counted so far."""
         services = self._services
+        live = {each.name: each.versions.live for each in services.versions.states()}
         return json_response(
             {
                 "name": "predawn",
                 "version": self._version,
                 "config": summary(services.config),
                 "models": {
-                    name: {"snapshot": services.snapshots.get(name, 0), "mode": model.mode}
+                    name: {"snapshot": live[name], "mode": model.mode}
                     for name, model in services.config.models.items()
                 },
                 "rankers": {
                     name: {
-                        "snapshot": services.snapshots.get(name, 0),
+                        "snapshot": live[name],
                         "user_models": services.config.rankers[name].user_models,
                         "tasks": ranker.tasks,
                         "item_features": ranker.item_features,

@@ -11,6 +11,7 @@ from predawn.server.history import Events
 from predawn.server.metrics import Metrics
 from predawn.server.models.contract import RankerModel
 from predawn.server.request import RankReply, RankRequest, UserId
+from predawn.server.versions import LoadReport, ModelState
 
 
 class Ranking(Protocol):
@@ -41,6 +42,26 @@ class Hints(Protocol):
         ...
 
 
+class Versioning(Protocol):
+    """`server.versions.Versions`."""
+
+    def states(self) -> list[ModelState]:
+        """All models, in the order of the configuration."""
+        ...
+
+    async def load(self, names: Sequence[str] | None, version: int | None) -> LoadReport:
+        """Stages a version (None: the newest). UnknownName, Conflict, LoadFailed."""
+        ...
+
+    async def swap(self, names: Sequence[str] | None) -> dict[str, int]:
+        """Staged -> live; the live versions. UnknownName, Conflict."""
+        ...
+
+    async def rollback(self, names: Sequence[str] | None) -> dict[str, int]:
+        """Previous -> live; the live versions. UnknownName, Conflict."""
+        ...
+
+
 class Invalidation(Protocol):
     """`server.cache.UserCache`."""
 
@@ -53,8 +74,8 @@ class Invalidation(Protocol):
 class Services:
     """Everything behind the routes.
 
-    rankers: by name in the config's order, the first is the default. snapshots: model or ranker
-    name -> version of its snapshot (0: it has none). version: of predawn itself.
+    rankers: by name in the config's order, the first is the default; their tasks and features do
+    not change with the version. version: of predawn itself.
     """
 
     config: Config
@@ -65,5 +86,5 @@ class Services:
     refresher: Hints
     cache: Invalidation
     rankers: Mapping[str, RankerModel]
-    snapshots: Mapping[str, int]
+    versions: Versioning
     version: str

@@ -95,7 +95,9 @@ def test_invalidate_forgets_users_in_the_models_named() -> None:
     ("models", "status", "field", "reason"),
     [
         (b'["frsh"]', 404, "models[0]", "did you mean 'fresh'?"),
-        (b'["fresh",7]', 404, "models[1]", "unknown name '7'"),
+        (b'["fresh","7"]', 404, "models[1]", "unknown name '7'"),
+        (b'["fresh",7]', 400, "models[1]", "must be a name"),
+        (b'["' + b"x" * 65 + b'"]', 400, "models[0]", "at most 64 letters"),
         (b"[]", 400, "models", "leave it out"),
         (b'"fresh"', 400, "models", "must be an array"),
     ],

@@ -87,6 +87,10 @@ GOOD_BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("/v1/hint", "Users", {"users": [1, "a"]}),
     ("/v1/invalidate", "Invalidation", {"users": [1]}),
     ("/v1/invalidate", "Invalidation", {"users": [1], "models": ["fresh"]}),
+    ("/v1/models/load", "Load", {}),
+    ("/v1/models/load", "Load", {"models": ["fresh", "ctr"], "version": 3}),
+    ("/v1/models/swap", "Change", {"models": ["fresh"]}),
+    ("/v1/models/rollback", "Change", {}),
 ]  # fmt: skip
 BAD_BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("/v1/rank", "RankRequest", {"user": 1}),
@@ -106,6 +110,14 @@ BAD_BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("/v1/events", "Events", {"users": [{"id": 1, "attributes": {"height": 2}}]}),
     ("/v1/hint", "Users", {"users": []}),
     ("/v1/invalidate", "Invalidation", {"users": [1], "models": ["stale"]}),
+    ("/v1/models/load", "Load", {"version": 0}),
+    ("/v1/models/load", "Load", {"version": True}),
+    ("/v1/models/load", "Load", {"version": None}),
+    ("/v1/models/load", "Load", {"versions": 1}),
+    ("/v1/models/swap", "Change", {"models": []}),
+    ("/v1/models/swap", "Change", {"models": [1]}),
+    ("/v1/models/swap", "Change", {"version": 1}),
+    ("/v1/models/rollback", "Change", {"models": "fresh"}),
 ]
 
 
@@ -127,6 +139,10 @@ REPLIES = {
     "/v1/events": "Accepted",
     "/v1/hint": "Scheduled",
     "/v1/invalidate": "Removed",
+    "/v1/models": "Models",
+    "/v1/models/load": "Loaded",
+    "/v1/models/swap": "Live",
+    "/v1/models/rollback": "Live",
     "/livez": "Status",
     "/readyz": "Status",
     "/version": "Version",
@@ -147,7 +163,7 @@ def test_bodies_that_the_schema_forbids_are_refused(
     run(test)
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/version", "/info"])
+@pytest.mark.parametrize("path", ["/v1/models", "/livez", "/readyz", "/version", "/info"])
 def test_get_replies_are_as_described(path: str) -> None:
     async def test(it: Rig) -> None:
         await it.client.post("/v1/rank", GOOD)
