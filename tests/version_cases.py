@@ -75,6 +75,8 @@ def user_model(snapshot: Path | None) -> Numbered:
 
 def ranker(snapshot: Path, inline: bool) -> NumberedRanker:
     meta = read_manifest(snapshot).meta
+    if meta.get("exits"):
+        raise SystemExit(3)
     return NumberedRanker(_value(meta), meta.get("tasks", ["click"]), inline)
 
 

@@ -1,6 +1,7 @@
 """Batches, checks and the order of one request's candidates."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,19 @@ def test_whatever_a_ranker_does_wrong_is_an_inference_error_with_its_name(
 def test_a_ranker_off_the_loop_is_not_waited_for_beyond_the_time_left(left_s: float) -> None:
     with pytest.raises(DeadlineExceeded, match="ranker 'ctr' had no scores by the deadline"):
         run(GOOD, inline=False, left_s=left_s, takes_s=30)
+
+
+def test_the_last_batches_of_an_inline_ranker_are_kept_for_its_next_version() -> None:
+    async def off_loop(name: str, batch: RankBatch) -> F32:
+        return GOOD
+
+    async def main() -> None:
+        inline, other = (ServedRanker("r", Ranker(GOOD, at), ("m",)) for at in (True, False))
+        for number in range(40):
+            batch = replace(BATCH, item_hashes=np.array([number, 0], dtype=np.uint64))
+            for ranker in (inline, other):
+                await scored(ranker, batch, off_loop, 1.0)
+        kept = [int(batch.item_hashes[0]) for batch in inline.recent]
+        assert kept == list(range(24, 40)) and not other.recent
+
+    asyncio.run(main())
