@@ -224,11 +224,16 @@ def _same_contract(name: str, live: Model, new: Model) -> None:
 
 
 def _default(recipe: Recipe, held: Held) -> F32 | None:
-    """The trained mean, aligned as the model is."""
+    """The trained mean, aligned as the model is; what a factory reads need not have one."""
     section = _SECTIONS.get(recipe.kind)
-    if section is None or recipe.source.factory:
+    if section is None:
         return None
-    default = trained_default(recipe.source.snapshot, section, held.version)
+    try:
+        default = trained_default(recipe.source.snapshot, section, held.version)
+    except SnapshotError:
+        if recipe.source.factory:
+            return None
+        raise
     return default if held.matrix is None else default @ held.matrix
 
 

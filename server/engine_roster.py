@@ -8,12 +8,14 @@ one assignment, or none. Any thread may read; changes take a lock.
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from predawn.server.engine import ModelVersions
 from predawn.server.errors import ConfigError
 from predawn.server.models.contract import PairModel, RankerModel, UserModel
 from predawn.server.request import F32
+
+Change: TypeAlias = Literal["swap", "rollback", "discard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,13 @@ class Roster:
     def rollback(self, names: Iterable[str]) -> dict[str, int]:
         """previous -> live -> staged. ConfigError when one of `names` has no previous version."""
         return self._turn(names, "previous", lambda slot, new: _Slot(new, staged=slot.live))
+
+    def change(self, change: Change, names: Iterable[str]) -> dict[str, int]:
+        """`swap`, `rollback` or `discard`, by name; the live versions of what turned."""
+        if change == "discard":
+            self.discard(names)
+            return {}
+        return self.swap(names) if change == "swap" else self.rollback(names)
 
     def versions(self) -> dict[str, ModelVersions]:
         """By name."""

@@ -4,6 +4,7 @@ What a model does is said by the users of a batch (`BROKEN`) or by its snapshot'
 works the same in a thread and in a process of its own.
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -20,7 +21,7 @@ from predawn.server.models.snapshots import read_manifest, write_snapshot
 from predawn.server.request import F32, PairBatch, RankBatch, UserBatch, UserId, UserItems
 
 DIM = 2
-RAISES, EXITS, HANGS, DIES, NOT_FINITE, WIDE, DOUBLES, NOTHING = range(9_001, 9_009)
+RAISES, EXITS, HANGS, DIES, NOT_FINITE, WIDE, DOUBLES, NOTHING, STUCK = range(9_001, 9_010)
 """Users that break the model in one way each, when they are first in a batch."""
 
 
@@ -66,6 +67,8 @@ def misbehave(first: int, rows: F32) -> Any:
         raise SystemExit(3)
     if first == HANGS:
         time.sleep(60)
+    if first == STUCK:
+        ctypes.PyDLL(None).sleep(60)  # and nobody else gets the interpreter
     if first == DIES:
         os.kill(os.getpid(), signal.SIGKILL)
     if first == NOT_FINITE:
@@ -181,6 +184,10 @@ def turned(snapshot: Path) -> Turned:
 
 def unable(snapshot: Path | None) -> None:
     raise OSError("no such weights")
+
+
+def dies(snapshot: Path | None) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Gate:
