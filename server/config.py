@@ -140,6 +140,11 @@ class StoreConfig(Section):
 class EngineConfig(Section):
     """Where models run, and how much of it background work may take."""
 
+    isolation: Literal["process", "thread"] = Field(
+        "process",
+        description='"process": models run in one of their own, which is started again when it '
+        'dies or hangs; "thread": in the server itself, which a model can then take down.',
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -153,7 +158,10 @@ class EngineConfig(Section):
         0.5, gt=0, le=1, description="Largest share of engine time for refreshes and pairs."
     )
     hang_after: DurationMs = Field(
-        2_000, ge=1, description="A batch running longer counts as hung: nobody waits behind it."
+        2_000,
+        ge=1,
+        description="A batch running longer counts as hung: nobody waits behind it. A process of "
+        "models is killed after five times as long.",
     )
 
 

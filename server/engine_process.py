@@ -58,7 +58,8 @@ class _Asked:
 
 class ProcessEngine:
     """Parameters as of `ThreadEngine`; watch: when the process counts as hung, and how soon it is
-    started again."""
+    started again; expected: what is known of the models before the process says it, whose versions
+    it is to load."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class ProcessEngine:
         batch_limit: int = 64,
         nice: int = 0,
         watch: Watch | None = None,
+        expected: Mapping[str, Described] | None = None,
     ) -> None:
         self._recipes = recipes
         self._nobody = nobody
@@ -85,7 +87,9 @@ class ProcessEngine:
         self._next_id = 0
         self._down = ""  # why the process cannot be asked now
         self._closed = False
-        self._versions: dict[str, ModelVersions] = {}
+        self._versions = {
+            name: ModelVersions(each.version) for name, each in (expected or {}).items()
+        }
         self._matrices: dict[tuple[str, int], F32] = {}
         self._restarts = 0
         self._compiles_before = 0  # of the processes before this one

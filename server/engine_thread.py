@@ -50,6 +50,7 @@ class ThreadEngine:
         self._worker = Worker(clock, nice)
         self._aside = Aside()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._described: dict[str, Described] | None = None
         self._pending: set[asyncio.Future[Outcome]] = set()
 
     @property
@@ -64,9 +65,11 @@ class ThreadEngine:
         self._metrics.engine = self._counts
 
     async def ready(self) -> dict[str, Described]:
-        """Loads and tries everything, once. ConfigError names the setting, SnapshotError the
-        file."""
-        return await self._beside(self._loader.start_all)
+        """Loads and tries everything, the first time that it is asked. ConfigError names the
+        setting, SnapshotError the file."""
+        if self._described is None:
+            self._described = await self._beside(self._loader.start_all)
+        return self._described
 
     def close(self) -> None:
         """Cancels what is queued and lets the threads end after what they are at, if they ever

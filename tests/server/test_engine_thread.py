@@ -34,7 +34,7 @@ def with_engine(
         engine = ThreadEngine(recipes, NOBODY, gather, SystemClock(), counted)
         engine.start()
         try:
-            await engine.ready()
+            assert await engine.ready() is await engine.ready()
             return await asyncio.wait_for(use(engine), 10)
         finally:
             engine.close()
