@@ -1,9 +1,9 @@
 """Versions of models in a running server: loaded beside what serves, swapped, kept to go back to.
 
 Invariant: a load changes nothing that serves, and one that fails leaves what was staged as it was.
-A swap or rollback changes all its models or none: the engine's between two batches, and in the same
-step of the event loop that learns of it, the rankers that run on the loop and the default vectors.
-Used on the event loop's thread only.
+A swap or rollback changes all its models or none: the engine's between two batches, and right after,
+in one step of the event loop, the rankers that run on the loop and the default vectors. Used on the
+event loop's thread only.
 """
 
 import asyncio
@@ -254,10 +254,13 @@ class Versions:
                 return
             except Exception as error:
                 _LOG.warning("version %d of %s is staged no more: %s", staged, name, error)
-        if name in self._inline:
-            self._on_loop.discard([name])
-        else:
-            await self._engine.discard([name])
+        try:
+            if name in self._inline:
+                self._on_loop.discard([name])
+            else:
+                await self._engine.discard([name])
+        except PredawnError as error:
+            _LOG.warning("a version of %s that was refused is staged: %s", name, error)
 
     async def _change(self, change: _Change, names: Sequence[str]) -> dict[str, int]:
         in_engine = [name for name in names if name not in self._inline]
@@ -267,6 +270,8 @@ class Versions:
                 await self._engine.swap(in_engine)
             elif in_engine:
                 await self._engine.rollback(in_engine)
+        except PredawnError as error:  # its process was lost meanwhile, and comes back as it was
+            raise Conflict("", f"nothing has changed: {error}") from error
         finally:
             self._changing = None
         # From here on nothing is awaited: no request sees one half of it.
