@@ -134,5 +134,10 @@ def _inspect(cubin: bytes) -> dict[str, int]:
         "registers": int(found[1]),
         "stack": int(found[2]),
         "local": len(re.findall(r"\b(?:LDL|STL)\b", sass.stdout)),
-        "tensor_core": len(re.findall(r"\b[HI]?G?MMA", sass.stdout)),
+        "tensor_core": tensor_core_instructions(sass.stdout),
     }
+
+
+def tensor_core_instructions(sass: str) -> int:
+    """How many there are. HFMA2.MMA, which moves constants, is none."""
+    return len(re.findall(r"(?<![\w.])[HIQ]G?MMA\b", sass))

@@ -44,7 +44,9 @@ def copied(tensor: torch.Tensor) -> torch.Tensor:
 def guard_allocations() -> None:
     """torch.empty, empty_like and full give guarded memory for the rest of the process."""
 
-    def full(size: Sequence[int], value: float, *, dtype: torch.dtype, device: object) -> object:
+    def full(
+        size: Sequence[int], value: float, *, device: object, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
         return guarded(size, dtype).fill_(value)
 
     def empty(*size: int | Sequence[int], dtype: torch.dtype, device: object) -> torch.Tensor:

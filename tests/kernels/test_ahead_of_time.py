@@ -4,7 +4,14 @@ Each kernel's classes are in a file of their own, test_ahead_of_time_*.py.
 """
 
 import pytest
-from ahead_of_time import REGISTERS_MAX, SHARED_BYTES_MAX, Built, Variant, compiled
+from ahead_of_time import (
+    REGISTERS_MAX,
+    SHARED_BYTES_MAX,
+    Built,
+    Variant,
+    compiled,
+    tensor_core_instructions,
+)
 
 GOOD = {"name": "k", "registers": REGISTERS_MAX, "stack": 0, "shared": SHARED_BYTES_MAX}
 GOOD |= {"local": 0, "tensor_core": 1, "products": True, "registers_max": REGISTERS_MAX}
@@ -44,3 +51,18 @@ def test_a_spill_of_a_real_kernel_is_seen() -> None:
 )
 def test_each_gate(change: dict[str, int], fault: str | None) -> None:
     assert Built(**(GOOD | change)).faults() == ([] if fault is None else [f"k: {fault}"])
+
+
+@pytest.mark.parametrize(
+    ("sass", "count"),
+    [
+        (
+            "/*1f0*/ HGMMA.64x128x16.F32.BF16 R24, gdesc[UR4] ;\n HMMA.16816.F32 R4, R8, R10, R4 ;",
+            2,
+        ),
+        ("QGMMA.64x8x32 R0 ;\nIMMA.16832.S8.S8 R4, R8, R10, R4 ;", 2),
+        ("HFMA2.MMA R21, -RZ, RZ, 3.49609375, 0 ;\nIMAD.MOV.U32 R1, RZ, RZ, R2 ;", 0),
+    ],
+)
+def test_tensor_core_instructions_are_told_from_their_like(sass: str, count: int) -> None:
+    assert tensor_core_instructions(sass) == count

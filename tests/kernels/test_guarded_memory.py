@@ -75,6 +75,24 @@ def run_score_topk() -> None:
         score_topk_triton(users, items, copied(torch.ones(6)), k)
 
 
+def run_stabilise_quant_scatter() -> None:
+    """Slots just outside the table on either side, and far away."""
+    import interpreted
+
+    from predawn.kernels.stabilise_quant_scatter import empty_slots
+    from predawn.kernels.stabilise_quant_scatter_triton import stabilise_quant_scatter_triton
+
+    assert interpreted.DEVICE == "cpu"
+    guard_allocations()
+    slots = copied(torch.tensor([-1, 0, 2, 3, 2**40, -(2**63)]))
+    sequence = copied(torch.arange(6))
+    for dtype, kept, weight in ((torch.int8, 2, None), (HALF, 1, None), (torch.int8, 0, 0.5)):
+        table = empty_slots(3, 5, dtype=dtype, kept=kept)
+        held = (table.served, table.scale, table.kept, table.latest)
+        new = copied(torch.ones(6, 5))
+        stabilise_quant_scatter_triton(new, slots, sequence, *held, weight, 1.0, True)
+
+
 def read_past_the_end() -> None:
     """What the test must catch: one element too many."""
     tensor = guarded((3,), torch.float32)
@@ -86,7 +104,9 @@ def test_planted_read_past_the_end_is_caught() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs Triton to interpret, not a GPU")
-@pytest.mark.parametrize("name", ["cross_lowrank", "bag_pool", "gather_l1", "score_topk"])
+@pytest.mark.parametrize(
+    "name", ["cross_lowrank", "bag_pool", "gather_l1", "score_topk", "stabilise_quant_scatter"]
+)
 def test_kernels_stay_inside_their_tensors(name: str) -> None:
     pytest.importorskip("triton", reason="needs Triton")
     assert run(__file__, f"run_{name}") == 0
