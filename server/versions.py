@@ -1,9 +1,9 @@
 """Versions of models in a running server: loaded beside what serves, swapped, kept to go back to.
 
 Invariant: a load changes nothing that serves, and one that fails leaves what was staged as it was.
-A swap or rollback changes all its models or none: the engine's between two batches, and right after,
-in one step of the event loop, the rankers that run on the loop and the default vectors. Used on the
-event loop's thread only.
+A swap or rollback changes all its models or none: the engine's between two batches, and right
+after, in one step of the event loop, the rankers that run on the loop and the default vectors. Used
+on the event loop's thread only.
 """
 
 import asyncio
