@@ -2,59 +2,27 @@
 
 `python -m predawn.bench.gpu OUTDIR` (see gpu.sh) writes OUTDIR/gpu.json, one object with the
 device, its measured ceilings, a verdict per case and one row per figure, and prints the same as a
-table. Only what was measured in this run is written. Exit status: 0 all right, 1 a kernel is
-wrong or compiled again for another count, 2 no GPU.
+table. Only what was measured in this run is written; what was not, and why, is in `left_out`. Exit
+status: 0 all right, 1 a kernel is wrong, failed, or compiled again for another count, 2 no GPU.
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from triton import knobs
 
-from predawn.bench.gpu_cases import BagShape, Case, CrossShape, bag_case, cross_case
+from predawn.bench.gpu_cases import Case
 from predawn.bench.gpu_numerics import judge_case
-from predawn.bench.gpu_timer import Ceilings, CudaTimer, Timer, measure_ceilings
+from predawn.bench.gpu_plan import CASES, COUNTS, compiles_after_warm_up, parts
+from predawn.bench.gpu_rig import Rig, cuda_rig
+from predawn.bench.gpu_timer import Ceilings, measure_ceilings
 from predawn.bench.harness import Row, Stamp, times_better
 
-HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
-
-CROSS = (
-    CrossShape(1, 64, 16, 1, FULL),
-    CrossShape(256, 112, 16, 1, FULL, apart=True),
-    CrossShape(256, 128, 16, 2, FULL),
-    CrossShape(512, 100, 32, 2, BRAIN),
-    CrossShape(512, 256, 64, 2, BRAIN),
-    CrossShape(512, 512, 128, 3, BRAIN),
-    CrossShape(4096, 512, 128, 3, BRAIN),
-    CrossShape(32768, 512, 128, 3, BRAIN),
-    CrossShape(32768, 512, 128, 1, BRAIN, apart=True),
-    CrossShape(32768, 500, 100, 3, HALF),
-)
-BAGS = (
-    BagShape(1, 16, 16, 10_000, 4, FULL),
-    BagShape(256, 16, 16, 10_000, 4, FULL, mean=True),
-    BagShape(1, 64, 64, 1_000_000, 10, HALF),
-    BagShape(256, 64, 64, 1_000_000, 10, HALF),
-    BagShape(256, 512, 128, 100_000, 20, HALF),
-    BagShape(64, 8, 200, 50_000, 30, HALF, mean=True),
-)
-COUNTS = (1, 2, 15, 16, 17, 300)  # counts that would each compile anew if they were specialised
-
-
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """Where and with what to run; the tests pass the CPU, a host's clock and a `scale` of sizes."""
-
-    device: str
-    timer: Timer
-    compiled: Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
-    scale: int = 1
+Part = Callable[[], Iterable[Row]]
 
 
 def missing_gpu() -> str:
@@ -64,75 +32,102 @@ def missing_gpu() -> str:
     return ""
 
 
-def rows_of(case: Case, rig: Rig, ceilings: Ceilings, mark: Stamp) -> list[Row]:
+@dataclass(slots=True)
+class Findings:
+    """What a run has found so far. failed: parts and cases that raised an error."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    verdicts: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+    left_out: list[str] = field(default_factory=list[str])
+    failed: int = 0
+
+    def add(self, name: str, part: Part) -> None:
+        """The rows of `part`, up to an error in it."""
+        try:
+            for row in part():
+                self.rows.append(row)
+        except (RuntimeError, ImportError) as error:
+            self.left_out.append(f"{name}: {error}")
+            self.failed += 1
+
+
+def rows_of(
+    case: Case, rig: Rig, ceilings: Ceilings, mark: Stamp, left_out: list[str]
+) -> Iterator[Row]:
     """The kernel's time against the floor and each peer, plain and under torch.compile."""
     own = rig.timer.time(case.kernel)
     limit = ceilings.floor_us(case.bytes, case.flop)
-    peers = dict(case.peers) | {f"{n} compiled": rig.compiled(p) for n, p in case.peers.items()}
-    rows = [mark.row(case.name, "time_p99", own.p99_us, "us", n=own.n)]
-    for name, call in peers.items():
-        ratio = times_better(own.median_us, rig.timer.time(call).median_us)
-        rows.append(
-            mark.row(
-                case.name, "time", own.median_us, "us", limit=limit, peer=name, ratio=ratio, n=own.n
-            )
-        )
-    return rows
-
-
-def compiles_after_warm_up(device: str) -> int:
-    """How many kernels Triton builds for the rest of `COUNTS` after the first; must be 0."""
-
-    def run(count: int) -> None:
-        cross_case(CrossShape(count, 64, 16, 1), device).kernel()
-        bag_case(BagShape(count, 4, 16, 100, 4), device).kernel()
-
-    built: list[object] = []
-
-    def count_build(**told: object) -> None:
-        built.append(told)
-
-    run(COUNTS[0])
-    knobs.runtime.jit_post_compile_hook = count_build
-    for count in COUNTS[1:]:
-        run(count)
-    knobs.runtime.jit_post_compile_hook = None
-    return len(built)
+    peers = dict(case.peers)
+    for name, peer in case.peers.items():
+        compiled = rig.compiled(peer)
+        if compiled:
+            peers[f"{name} compiled"] = compiled
+        else:
+            left_out.append(f"{case.name}: {name} compiled: the time for compiling was spent")
+    peers |= {f"{name}, another result": call for name, call in case.yardsticks.items()}
+    yield mark.row(case.name, "time_p99", own.p99_us, "us", n=own.n)
+    for name, call in (peers or {"": case.kernel}).items():
+        ratio = times_better(own.median_us, rig.timer.time(call).median_us) if name else None
+        yield mark.row(
+            case.name, "time", own.median_us, "us",
+            limit=limit, peer=name or None, ratio=ratio, n=own.n,
+        )  # fmt: skip
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows of `time` as text."""
-    head = f"{'case':44} {'us':>9} {'floor us':>9} {'of floor':>8}  {'against':24} {'ratio':>6}"
+    """One line per figure; tails of single kernels are in the JSON only."""
+    head = f"{'case':58} {'figure':>12} {'limit':>12} {'of limit':>8}  {'against':30} {'ratio':>6}"
     lines = [
-        f"{r.case:44} {r.value:9.2f} {r.limit or 0:9.2f} {r.share_of_limit or 0:8.0%}"
-        f"  {r.peer or '':24} {r.ratio or 0:6.2f}"
+        f"{r.case:58} {r.value:12.4g} {r.limit or 0:12.4g} {r.share_of_limit or 0:8.0%}"
+        f"  {r.peer or (r.metric + ' ' + r.unit):30} {r.ratio or 0:6.2f}"
         for r in rows
-        if r.metric == "time"
+        if r.metric != "time_p99"
     ]
     return "\n".join([head, *lines])
 
 
-def measure(cases: Sequence[Callable[[], Case]], rig: Rig, mark: Stamp) -> dict[str, object]:
+def measure(
+    cases: Sequence[Callable[[], Case]],
+    more: Callable[[Ceilings], dict[str, Part]],
+    rig: Rig,
+    mark: Stamp,
+    counts: Sequence[int] = COUNTS,
+) -> dict[str, object]:
     """What gpu.json holds. One case's tensors at a time."""
     ceilings = measure_ceilings(rig.timer, rig.device, rig.scale)
-    verdicts: list[dict[str, object]] = []
-    rows: list[Row] = []
-    for build in cases:
-        case = build()
-        verdict = judge_case(case)
-        verdicts.append({"case": case.name, "tolerance": case.tolerance, **asdict(verdict)})
-        rows += rows_of(case, rig, ceilings, mark)
+    found = Findings()
+    for number, build in enumerate(cases):
+        if rig.late():
+            found.left_out.append(f"{len(cases) - number} cases: the time was spent")
+            break
+        found.add(f"case {number}", partial(_judged, build, rig, ceilings, mark, found))
+    for name, part in more(ceilings).items():
+        if rig.late():
+            found.left_out.append(f"{name}: the time was spent")
+        else:
+            found.add(name, part)
+    right = not found.failed and all(bool(verdict["good"]) for verdict in found.verdicts)
     return {
         "device": mark.device,
         "torch": torch.__version__,
         "commit": mark.commit,
         "ceilings": asdict(ceilings),
-        "compiles_after_warm_up": compiles_after_warm_up(rig.device),
-        "good": all(bool(verdict["good"]) for verdict in verdicts),
-        "verdicts": verdicts,
-        "rows": [row.as_json() for row in rows],
-        "table": table(rows),
+        "compiles_after_warm_up": compiles_after_warm_up(rig.device, counts),
+        "good": right,
+        "left_out": found.left_out,
+        "verdicts": found.verdicts,
+        "rows": [row.as_json() for row in found.rows],
+        "table": table(found.rows),
     }
+
+
+def _judged(
+    build: Callable[[], Case], rig: Rig, ceilings: Ceilings, mark: Stamp, found: Findings
+) -> Iterator[Row]:
+    case = build()
+    verdict = judge_case(case)
+    found.verdicts.append({"case": case.name, "tolerance": case.tolerance, **asdict(verdict)})
+    yield from rows_of(case, rig, ceilings, mark, found.left_out)
 
 
 def write(result: dict[str, object], out: Path) -> int:
@@ -141,6 +136,8 @@ def write(result: dict[str, object], out: Path) -> int:
     text = json.dumps(result, indent=1)
     (out / "gpu.json").write_text(text, encoding="utf-8")
     print(result["table"])
+    for line in result["left_out"]:  # type: ignore[attr-defined]
+        print(f"left out: {line}")
     print(f"kernels right: {result['good']}; compiled anew: {result['compiles_after_warm_up']}")
     return 0 if result["good"] and not result["compiles_after_warm_up"] else 1
 
@@ -151,11 +148,11 @@ def main(arguments: Sequence[str]) -> int:
     if reason:
         print(f"predawn: bench/gpu.sh needs an NVIDIA GPU: {reason}", file=sys.stderr)
         return 2
-    rig = Rig("cuda", CudaTimer(), torch.compile)
+    rig = cuda_rig()
     mark = Stamp("gpu", arguments[1], torch.cuda.get_device_name())
-    builders = [partial(cross_case, shape, rig.device) for shape in CROSS]
-    builders += [partial(bag_case, shape, rig.device) for shape in BAGS]
-    return write(measure(builders, rig, mark), Path(arguments[0]))
+    builders = [partial(build, rig.device) for build in CASES]
+    result = measure(builders, lambda ceilings: parts(rig, mark, ceilings), rig, mark)
+    return write(result, Path(arguments[0]))
 
 
 if __name__ == "__main__":

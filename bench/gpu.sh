@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench/gpu.sh OUTDIR: are the kernels right on this GPU, and how fast? Writes OUTDIR/gpu.json.
+# bench/gpu.sh OUTDIR: are the kernels right on this GPU, and how fast? In under 8 minutes. Writes
+# OUTDIR/gpu.json (figures), OUTDIR/checks.json (memory checkers, tests) and what those printed.
 # Needs an NVIDIA GPU, a python3 with torch, triton, numpy and the build tools, and no network:
 # the tree is used as it stands, its extensions built in place.
 set -euo pipefail
@@ -13,7 +14,10 @@ if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L 2>/dev/null | grep -q G
   exit 2
 fi
 export PYTHONPATH="$PWD/.ci/typing${PYTHONPATH:+:$PYTHONPATH}"
-"$python" setup.py --quiet build_ext --inplace
+"$python" setup.py --quiet build_ext --inplace --parallel 8
 "$python" -c "import predawn.csrc._codec, predawn.csrc._core; print('extensions: built')"
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "")
-"$python" -m predawn.bench.gpu "$out" "$commit"
+status=0
+"$python" -m predawn.bench.gpu "$out" "$commit" || status=$?
+"$python" -m predawn.bench.gpu_checks "$out" "$((465 - SECONDS))" || status=1
+exit "$status"

@@ -16,10 +16,10 @@ from predawn.kernels.hstu_prefix_attn import (
     PAGE,
     Rows,
     Tiling,
+    attend,
     hstu_prefix_attn_reference,
     rows_of,
 )
-from predawn.kernels.hstu_prefix_attn_triton import attend
 from predawn.kernels.kv_write import kv_write_reference
 from predawn.kernels.kv_write_triton import kv_write_triton
 from predawn.kernels.norm_gate import norm_gate_reference

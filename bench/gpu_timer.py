@@ -3,6 +3,7 @@
 Invariant: what is timed is between two events on one stream; the flush before it is not.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 _FLUSH_BYTES = 256 * 2**20  # several times the L2 of an H100 or H200
 _COPY_BYTES = 2**31
 _MATMUL = 8192
+_ROUND = 20  # calls between two looks at the host's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,17 @@ class Sample:
 class Timer(Protocol):
     """Times a call; `CudaTimer`, and a host's clock in the tests."""
 
-    def time(self, call: Callable[[], object]) -> Sample: ...
+    def time(self, call: Callable[[], object]) -> Sample:
+        """On the device, between two events."""
+        ...
+
+    def host(self, call: Callable[[], object]) -> Sample:
+        """On the host, until the call returns; what it launched may not have ended."""
+        ...
+
+    def captured(self, call: Callable[[], object]) -> Callable[[], object]:
+        """The call as one graph; calling it replays the graph."""
+        ...
 
 
 class CudaTimer:
@@ -40,7 +52,7 @@ class CudaTimer:
 
     def time(self, call: Callable[[], object]) -> Sample:
         """Warm-up, capture, replay."""
-        replay = self._captured(call)
+        replay = self.captured(call)
         spans = [self._events() for _ in range(self._repeats)]
         for begin, end in spans:
             self._flush.zero_()
@@ -50,7 +62,21 @@ class CudaTimer:
         torch.cuda.synchronize()
         return sample([begin.elapsed_time(end) * 1e3 for begin, end in spans])
 
-    def _captured(self, call: Callable[[], object]) -> Callable[[], object]:
+    def host(self, call: Callable[[], object]) -> Sample:
+        """Rounds of few enough calls that no launch waits for a full queue."""
+        call()
+        spans: list[float] = []
+        for _ in range(self._repeats):
+            torch.cuda.synchronize()
+            begin = time.perf_counter_ns()
+            for _ in range(_ROUND):
+                call()
+            spans.append((time.perf_counter_ns() - begin) / _ROUND / 1e3)
+        torch.cuda.synchronize()
+        return sample(spans)
+
+    def captured(self, call: Callable[[], object]) -> Callable[[], object]:
+        """Warm-up and capture on a side stream."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -27,7 +27,7 @@ which autograd can follow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 
 import torch
@@ -166,12 +166,31 @@ def hstu_prefix_attn(
     _check(q, k, v, pages, rows, causal, written)
     fits = rows.tiling.keys * q.element_size() <= _COLUMN_BYTES
     if fits and q.shape[2] in HEAD_DIMS and launch.use_triton(q, k, v, pages):
-        from predawn.kernels.hstu_prefix_attn_triton import attend
-
         return attend(
             q, k, v, pages, rows, alpha=alpha, inv_n=inv_n, causal=causal, written=written
         )
     return hstu_prefix_attn_reference(q, k, v, pages, rows, alpha=alpha, inv_n=inv_n, causal=causal)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pages: Tensor,
+    rows: Rows,
+    *,
+    alpha: float,
+    inv_n: float,
+    causal: bool,
+    written: bool,
+) -> Tensor:
+    """`hstu_prefix_attn` by the kernel, on any device; arguments are checked there."""
+    from predawn.kernels.hstu_prefix_attn_triton import hstu_prefix_attn_triton
+
+    work = rows.written if written else rows.score
+    lists = (rows.page_table, work.tiles, work.sums, work.partials, list(astuple(rows.tiling)))
+    out: Tensor = hstu_prefix_attn_triton(q, k, v, pages, *lists, alpha, inv_n, causal, written)
+    return out
 
 
 def hstu_prefix_attn_reference(

@@ -12,8 +12,6 @@ kernel adds them in order. Settings are in `hstu_prefix_attn.TILINGS`; tests/ker
 registers, spills and shared memory that they lead to on sm_90.
 """
 
-from dataclasses import astuple
-
 import torch
 import triton
 import triton.language as tl
@@ -21,7 +19,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 from triton import knobs
 
-from predawn.kernels.hstu_prefix_attn import PAGE, Rows, Tiling
+from predawn.kernels.hstu_prefix_attn import PAGE, Tiling
 from predawn.kernels.silu_triton import read_silu, silu
 
 
@@ -59,8 +57,8 @@ def _whole_blocks(
     q: tl.tensor,
     keys_ptr: tl.tensor,
     table_ptr: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
+    begin: int,
+    end: int,
     alpha: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
@@ -71,7 +69,7 @@ def _whole_blocks(
     UPCAST: tl.constexpr,
 ) -> tl.tensor:
     """acc and what the keys begin ... end - 1 of the pages add; every row sees all of them."""
-    for start in tl.range(begin, end, BLOCK_N):
+    for start in range(begin, end, BLOCK_N):
         keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
         k, v = tl.load(keys), tl.load(keys + HEADS * PAGE * DIM)
         if UPCAST:
@@ -87,8 +85,8 @@ def _last_blocks(
     q: tl.tensor,
     keys_ptr: tl.tensor,
     table_ptr: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
+    begin: int,
+    end: int,
     position: tl.tensor,
     alpha: tl.tensor,
     HEADS: tl.constexpr,
@@ -102,7 +100,7 @@ def _last_blocks(
 ) -> tl.tensor:
     """As `_whole_blocks`, of blocks that end early; WRITTEN: a row at `position` (int32
     [BLOCK_M]) among its user's tokens sees itself and those before it."""
-    for start in tl.range(begin, end, BLOCK_N):
+    for start in range(begin, end, BLOCK_N):
         key = start + tl.arange(0, BLOCK_N)
         keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
         there = (key < end)[:, None] & (tl.arange(0, DIM) < DIM)[None, :]
@@ -123,8 +121,8 @@ def _new_rows(
     q: tl.tensor,
     k_ptr: tl.tensor,
     v_ptr: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
+    begin: int,
+    end: int,
     row: tl.tensor,
     alpha: tl.tensor,
     DIM: tl.constexpr,
@@ -137,7 +135,7 @@ def _new_rows(
     """acc and what the raw rows begin ... end - 1 add, to each row (int32 [BLOCK_M]) those up to
     itself."""
     lane, column = tl.arange(0, BLOCK_N), tl.arange(0, DIM)
-    for start in tl.range(begin, end, BLOCK_N):
+    for start in range(begin, end, BLOCK_N):
         key = start + lane
         new = key.to(tl.int64)[:, None] * ROW_STRIDE + column[None, :]
         there = (key < end)[:, None] & (column < DIM)[None, :]
@@ -241,7 +239,7 @@ def add_partials_kernel(
     part = partial_ptr + (slot.to(tl.int64) * HEADS + head) * (BLOCK_M * DIM)
     part += lane[:, None] * DIM + column[None, :]
     acc = tl.zeros([BLOCK_M, DIM], tl.float32)
-    for _ in tl.range(0, chunks, 1):
+    for _ in range(chunks):
         acc += tl.load(part, mask=inside, other=0.0)
         part += HEADS * BLOCK_M * DIM
     out_ptr += (row.to(tl.int64) * HEADS + head) * DIM
@@ -272,25 +270,6 @@ def constants(
     }
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    pages: Tensor,
-    rows: Rows,
-    *,
-    alpha: float,
-    inv_n: float,
-    causal: bool,
-    written: bool,
-) -> Tensor:
-    """`hstu_prefix_attn` by the kernel; arguments are checked there."""
-    work = rows.written if written else rows.score
-    lists = (rows.page_table, work.tiles, work.sums, work.partials, list(astuple(rows.tiling)))
-    out: Tensor = hstu_prefix_attn_triton(q, k, v, pages, *lists, alpha, inv_n, causal, written)
-    return out
-
-
 @triton_op(  # pyright: ignore[reportUntypedFunctionDecorator]
     "predawn::hstu_prefix_attn", mutates_args=()
 )
@@ -309,7 +288,7 @@ def hstu_prefix_attn_triton(
     causal: bool,
     written: bool,
 ) -> Tensor:
-    """The custom operator behind `attend`: `Rows` and its `Tiling` taken apart."""
+    """The custom operator behind `attend`."""
     heads, dim = q.shape[1:]
     if not (q.stride() == k.stride() == v.stride() and q.stride(2) == 1):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()

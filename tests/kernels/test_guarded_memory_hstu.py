@@ -16,8 +16,7 @@ def run_attention(beyond: int = 0) -> None:
     import interpreted
 
     from predawn.bench.gpu_cases_attention import AttnShape, attn_inputs
-    from predawn.kernels.hstu_prefix_attn import Tiling
-    from predawn.kernels.hstu_prefix_attn_triton import attend
+    from predawn.kernels.hstu_prefix_attn import Tiling, attend
 
     assert interpreted.DEVICE == "cpu"
     cut = Tiling(rows=16, keys=32, chunk=64, causal_chunk=64, warps=4, stages=2)

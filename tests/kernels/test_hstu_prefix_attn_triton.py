@@ -17,10 +17,11 @@ from predawn.kernels.hstu_prefix_attn import (
     TILINGS,
     Rows,
     Tiling,
+    attend,
     hstu_prefix_attn_reference,
     rows_of,
 )
-from predawn.kernels.hstu_prefix_attn_triton import attend, constants
+from predawn.kernels.hstu_prefix_attn_triton import constants
 from predawn.kernels.kv_write_triton import kv_write_triton
 
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
