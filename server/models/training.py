@@ -76,6 +76,7 @@ def train(
     size: str | None = None,
     table_rows: int | None = None,
     resume: Path | None = None,
+    learning_rate: float | None = None,
     on_progress: Progress = lambda stage, share: None,
     clock: Clock | None = None,
 ) -> TrainReport:
@@ -85,15 +86,17 @@ def train(
     rows only (histories and item counts still come from all); epochs: None for the default;
     threads: CPU threads of torch; size: of tower and ranker (`user_sizes`), None for small;
     table_rows: of each embedding table, None for the size's; resume: a snapshot whose weights are
-    trained further (`training_resume`), which then says the size; on_progress(stage, share done).
+    trained further (`training_resume`), which then says the size; learning_rate: None for a first
+    training's, or a quarter of it; on_progress(stage, share done).
     Same trace, arguments and machine: the same weights. ConfigError when there is nothing to learn
     from, or where the snapshot does not fit the trace.
     """
     clock = clock or SystemClock()
     started_ns = clock.monotonic_ns()
     torch.set_num_threads(threads)
-    run = _Run(trace, holdout, seed, max_rows, Start(size, table_rows, resume))
-    settings = FitSettings(epochs=epochs)
+    start = Start(size, table_rows, resume)
+    run = _Run(trace, holdout, seed, max_rows, start)
+    settings = FitSettings(epochs=epochs, learning_rate=learning_rate or start.learning_rate)
     on_progress("features", 0.0)
     examples = run.examples()
     tower, ranker = run.networks(examples)
