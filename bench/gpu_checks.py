@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LEAST_S = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -48,8 +46,10 @@ def run(
     out: Path,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
+    least_s: float = 10.0,
 ) -> dict[str, str]:
-    """Check -> what became of it; all of them within about `seconds`."""
+    """Check -> what became of it; all of them within about `seconds`, none begun for less
+    than `least_s`."""
     out.mkdir(parents=True, exist_ok=True)
     end = clock() + seconds
     results: dict[str, str] = {}
@@ -57,7 +57,7 @@ def run(
         left = end - clock()
         if check.absent:
             results[check.name] = f"absent: {check.absent}"
-        elif left < _LEAST_S:
+        elif left < least_s:
             results[check.name] = "left out: the time was spent"
         else:
             results[check.name] = _run(check, out / f"check_{check.name}.txt", left)

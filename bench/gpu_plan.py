@@ -22,6 +22,7 @@ from predawn.bench.gpu_cases_lookup import (
     gather_case,
     topk_case,
 )
+from predawn.bench.gpu_cases_scatter import SCATTERS, ScatterShape, scatter_case
 from predawn.bench.gpu_rig import Rig
 from predawn.bench.gpu_timer import Ceilings
 from predawn.bench.harness import Row, Stamp
@@ -72,6 +73,7 @@ CASES: tuple[Callable[[str], Case], ...] = (
     *(partial(gather_case, shape) for shape in GATHERS),
     *(partial(topk_case, shape) for shape in TOPKS),
     *(partial(bag_case, shape) for shape in BAGS),
+    *(partial(scatter_case, shape) for shape in SCATTERS),
     *(partial(norm_gate_case, shape) for shape in ROWS),
     *(partial(kv_write_case, shape) for shape in ROWS),
     *(partial(cross_case, shape) for shape in CROSS),
@@ -110,6 +112,7 @@ def small_cases(device: str, count: int = 5) -> list[Case]:
         bag_case(BagShape(count, 4, 16, 100, 4), device),
         gather_case(GatherShape(count, 32, 16, 8, 64, table=100), device),
         topk_case(TopkShape(count, 300, 32, 4), device),
+        scatter_case(ScatterShape(count, 64, kept=2, drift=True), device),
         norm_gate_case(RowsShape(count, 2, 32, BRAIN), device),
         kv_write_case(RowsShape(count * PAGE, 2, 32, BRAIN), device),
         attn_case(AttnShape(held, some, 2, 32, BRAIN, tiling=cut), device),
