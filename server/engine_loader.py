@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,13 @@ _NICEST = 19
 _SECTIONS = {"user": "user_tower", "pair": "foundation"}
 
 Model = UserModel | PairModel | RankerModel
+
+
+@runtime_checkable
+class _Prepares(Protocol):
+    """A user model that wants to see the largest batch before it is asked for one."""
+
+    def prepare(self, example: UserBatch) -> None: ...
 
 
 class Aside:
@@ -87,7 +94,7 @@ class Loader:
         """Makes a version live (None: the newest; matrix: as it was aligned before) and tries it.
         An inline ranker is only described. ConfigError, SnapshotError."""
         recipe = self._recipes[name]
-        held = self._made(recipe, version, matrix)
+        held = self._made(name, recipe, version, matrix)
         if recipe.kind == "ranker":
             ranker = cast(RankerModel, held.model)
             if not ranker.inline:
@@ -111,7 +118,7 @@ class Loader:
             reason = "has no snapshot, so there are no versions of it"
             raise ConfigError(recipe.source.setting, reason)
         live = self._roster.live(name)
-        held = self._made(recipe, version, None)
+        held = self._made(name, recipe, version, None)
         _same_contract(name, live.model, held.model)
         held, fit = self._aligned(name, recipe, live, held)
         compiled = self._compiled()
@@ -133,15 +140,17 @@ class Loader:
         """A staged or previous version of an engine that was lost; place: `Roster.stage` or
         `Roster.keep`."""
         recipe = self._recipes[name]
-        held = self._made(recipe, version, matrix)
+        held = self._made(name, recipe, version, matrix)
         self._tried(name, recipe, held.model)
         place(name, held)
 
-    def _made(self, recipe: Recipe, version: int | None, matrix: F32 | None) -> Held:
+    def _made(self, name: str, recipe: Recipe, version: int | None, matrix: F32 | None) -> Held:
         source = recipe.source
         if version is None and source.snapshot:
             version = snapshot_version(source.snapshot)
         model = load_model(recipe, version if source.snapshot else None)
+        if isinstance(model, _Prepares):
+            model.prepare(self._recent.users(name)[-1])
         if matrix is not None:
             model = Aligned(cast(UserModel, model), matrix)
         return Held(model, version or 0, matrix)

@@ -1,8 +1,8 @@
 """A function of rows on a device as CUDA graphs, one per bucket of rows.
 
 Invariant: captured whole and beforehand, with inputs and result in static memory; a call stages,
-launches one graph and waits for its own result. Rows do not meet, so what is left in the rows of a
-bucket that a batch does not fill changes nothing that is returned.
+launches one graph and waits for its own result. The rows of a bucket that a batch does not fill are
+zeros, which the function must take; rows do not meet, so they change nothing that is returned.
 
     host arrays -> pinned slab -> static inputs -> graph -> static result -> pinned slab -> host
 """
@@ -44,6 +44,7 @@ class GraphedRows:
         """Captures every bucket that up to `rows_limit` rows need."""
         self._accelerator = accelerator
         self._columns = tuple(columns)
+        self._shapes = {column.name: column.shape for column in columns}
         self._dim = dim
         self._captured = {
             rows: self._capture(function, rows) for rows in reversed(buckets_for(rows_limit))
@@ -52,6 +53,12 @@ class GraphedRows:
         largest = self._captured[self.rows_limit]
         self._uploads = StagingRing(accelerator, largest.layout.size_bytes)
         self._downloads = StagingRing(accelerator, self.rows_limit * dim * torch.float32.itemsize)
+
+    def fits(self, arrays: Mapping[str, Tensor]) -> bool:
+        """Whether there is a graph for so many rows of such shapes."""
+        shapes = {name: tuple(array.shape[1:]) for name, array in arrays.items()}
+        rows = len(next(iter(arrays.values())))
+        return 0 < rows <= self.rows_limit and shapes == self._shapes
 
     def run(self, arrays: Mapping[str, Tensor]) -> F32:
         """float32 [n, dim] of `arrays` [n, ...] on the host, n at most `rows_limit`."""

@@ -73,6 +73,8 @@ class StagingRing:
 
 
 def fill(views: Mapping[str, Tensor], arrays: Mapping[str, Tensor]) -> None:
-    """Writes a batch into the first rows of `views`, converting where dtypes differ."""
+    """Writes a batch into the first rows of `views`, converting where dtypes differ, and zeros into
+    the rest: what was there before belonged to another layout and would be no valid id."""
     for name, array in arrays.items():
         views[name][: len(array)].copy_(array)
+        views[name][len(array) :].zero_()

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from predawn.server.models.snapshots import (
     snapshot_version,
 )
 from predawn.server.request import F32
+
+if TYPE_CHECKING:
+    from predawn.server.models.foundation_model import FoundationModel
 
 FOUNDATION_FILE = "foundation.safetensors"
 TOWER_FILE = "user_tower.safetensors"
@@ -293,7 +296,17 @@ def _foundation(snapshot: Snapshot, recipe: Recipe) -> object:
 
     from predawn.server.models.foundation_model import foundation_from_tensors
 
-    return foundation_from_tensors(described["shape"], snapshot.read(FOUNDATION_FILE), device)
+    model = foundation_from_tensors(described["shape"], snapshot.read(FOUNDATION_FILE), device)
+    return model if device == "cpu" else _in_background(model, device)
+
+
+def _in_background(model: "FoundationModel", device: str) -> object:
+    import torch
+
+    from predawn.server.models.device import Cuda
+    from predawn.server.models.device_slices import BackgroundPairs
+
+    return BackgroundPairs(model, Cuda(torch.device(device)))
 
 
 def _torch_device(recipe: Recipe) -> str:

@@ -36,6 +36,9 @@ import torch
 from torch import Tensor, nn
 
 from predawn.kernels.cross_lowrank import cross_lowrank
+from predawn.server.models.device import Accelerator, Cuda
+from predawn.server.models.device_graphs import GraphedRows
+from predawn.server.models.device_staging import Column
 from predawn.server.models.snapshots import Tensors
 from predawn.server.models.user_bags import (
     StoredBags,
@@ -178,6 +181,7 @@ class TowerNet(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
+        self._recencies: dict[int, Tensor] = {}
         dense, width = shape.features.dense, shape.width
         self.stored = stored
         if stored is None:
@@ -231,11 +235,19 @@ class TowerNet(nn.Module):
 
     def _taste(self, state: State) -> Tensor:
         """sum_h w(h) v(item_h). [B, D]"""
-        recency = recency_of(state.items.shape[1]).to(state.items.device)
+        recency = self._recency(state.items.shape[1], state.items.device)
         by_event = self.taste[:, recency]  # [types, H]
         weights = torch.einsum("bht,th->bh", state.bits.to(by_event.dtype), by_event)
         taste: Tensor = (weights[:, None] @ self.items(state.items).to(by_event.dtype)).squeeze(1)
         return taste
+
+    def _recency(self, length: int, device: torch.device) -> Tensor:
+        """On a device it stays there: a captured graph must not copy from the host."""
+        if device.type == "cpu":
+            return recency_of(length)
+        if length not in self._recencies:
+            self._recencies[length] = recency_of(length).to(device)
+        return self._recencies[length]
 
 
 def _new_bags(shape: TowerShape, generator: torch.Generator) -> nn.Embedding:
@@ -249,8 +261,19 @@ class UserTower:
     """A `UserModel`: features on the CPU, the network on `device`. Takes the network over: its
     tables become those of serving, its parameters those of inference."""
 
-    def __init__(self, net: TowerNet, prior: F32, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        net: TowerNet,
+        prior: F32,
+        device: str = "cpu",
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        """accelerator: of `device`; None: the device's own, none on a CPU."""
         self._device = torch.device(device)
+        if accelerator is None and self._device.type == "cuda":
+            accelerator = Cuda(self._device)
+        self._accelerator = accelerator
+        self._graphed: GraphedRows | None = None
         on_cpu = self._device.type == "cpu"
         self._dtype = _PRECISIONS[net.shape.precision] if on_cpu else torch.float32
         if net.stored is None:
@@ -277,10 +300,31 @@ class UserTower:
     @torch.inference_mode()
     def embed_features(self, features: UserFeatures) -> F32:
         """The same from features that are already there (training's evaluation)."""
-        state = State(*(tensor.to(self._device) for tensor in as_state(features)))
+        state = as_state(features)
+        graphed = self._graphed
+        if graphed is not None and graphed.fits(state._asdict()):
+            return graphed.run(state._asdict())
+        state = State(*(tensor.to(self._device) for tensor in state))
         state = state._replace(dense=state.dense.to(self._dtype))
         out: F32 = self._net(state).float().cpu().numpy()
         return out
+
+    @torch.inference_mode()
+    def prepare(self, example: UserBatch) -> None:
+        """Captures on a device what batches of up to the example's size will need, with its length
+        of histories. Called before the first batch; on a CPU there is nothing to do."""
+        if self._accelerator is None:
+            return
+        state = as_state(user_features(example, self._net.shape.features, self._prior))
+        state = state._replace(dense=state.dense.to(self._dtype))
+        columns = [Column(n, tuple(t.shape[1:]), t.dtype) for n, t in state._asdict().items()]
+        self._graphed = GraphedRows(
+            self._accelerator,
+            lambda inputs: self._net(State(**inputs)).float(),
+            columns,
+            self.dim,
+            len(example.users),
+        )
 
 
 def untrained_tower(shape: TowerShape, seed: int) -> TowerNet:

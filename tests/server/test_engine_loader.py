@@ -16,6 +16,7 @@ from predawn.server.engine_recent import Recent
 from predawn.server.engine_roster import Roster
 from predawn.server.errors import ConfigError, InferenceError, PredawnError, SnapshotError
 from predawn.server.models.loading import Recipe
+from predawn.server.request import F32, UserBatch
 
 
 class Setup:
@@ -147,6 +148,26 @@ def test_versions_are_aligned_in_a_chain_and_restored_as_they_were(tmp_path: Pat
     np.testing.assert_allclose(again.live().embed(users), first, atol=1e-5)
     again.loader.restore("m", 1, None, again.roster.keep)
     assert again.roster.versions() == {"m": ModelVersions(3, previous=1)}
+
+
+def test_a_model_that_prepares_sees_the_largest_batch_first(
+    versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def prepare(model: cases.Scaled, example: UserBatch) -> None:
+        seen.append(len(example.users))
+
+    def embed(model: cases.Scaled, batch: UserBatch) -> F32:
+        assert seen
+        return np.zeros((len(batch.users), 2), dtype=np.float32)
+
+    monkeypatch.setattr(cases.Scaled, "prepare", prepare, raising=False)
+    monkeypatch.setattr(cases.Scaled, "embed", embed)
+    setup = Setup(m=recipe("user", "scaled", versions))
+    setup.loader.start("m", 1)
+    setup.loader.load("m", 2)
+    assert seen == [8, 8]
 
 
 def test_too_few_users_leave_a_version_as_it_is(tmp_path: Path) -> None:

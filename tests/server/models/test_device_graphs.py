@@ -45,6 +45,14 @@ def test_all_buckets_up_to_the_limit_are_captured_before_the_first_batch() -> No
     assert host.captures == 4
 
 
+def test_what_has_no_graph_is_told_beforehand() -> None:
+    graphed = GraphedRows(Host(), pooled, COLUMNS, 2, rows_limit=64)
+    assert graphed.fits(batch(1)) and graphed.fits(batch(64))
+    assert not graphed.fits(batch(65)) and not graphed.fits(batch(0))
+    wider = {**batch(3), "ids": torch.zeros((3, 4), dtype=torch.int64)}
+    assert not graphed.fits(wider)
+
+
 def test_a_small_batch_after_a_large_one_is_not_touched_by_what_was_there() -> None:
     graphed = GraphedRows(Host(), pooled, COLUMNS, 2, rows_limit=64)
     first = graphed.run(batch(64))
