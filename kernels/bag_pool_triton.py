@@ -22,11 +22,15 @@ def bag_pool_kernel(
     offsets_ptr: tl.tensor,
     out_ptr: tl.tensor,
     bad_ptr: tl.tensor,
+    scale_ptr: tl.tensor,
+    weights_ptr: tl.tensor,
     bags: tl.tensor,
     count: tl.tensor,
     TABLES: tl.constexpr,
     WIDTH: tl.constexpr,
     MEAN: tl.constexpr,
+    SCALED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -49,10 +53,16 @@ def bag_pool_kernel(
         live = at < end[:, None]
         row = tl.load(ids_ptr + at, mask=live, other=0)
         good = live & (row >= 0) & (row < size[:, None])
-        source = rows_ptr + (first[:, None] + row)[:, :, None] * WIDTH + column[None, None, :]
+        row += first[:, None]
+        source = rows_ptr + row[:, :, None] * WIDTH + column[None, None, :]
         wanted = good[:, :, None] & (column < WIDTH)[None, None, :]
-        values = tl.load(source, mask=wanted, other=0.0)
-        sums += tl.sum(values.to(tl.float32), axis=1)
+        values = tl.load(source, mask=wanted, other=0).to(tl.float32)
+        if SCALED:
+            factor = tl.load(scale_ptr + row, mask=good, other=0.0).to(tl.float32)
+            values = values * factor[:, :, None]
+        if WEIGHTED:
+            values = values * tl.load(weights_ptr + at, mask=good, other=0.0)[:, :, None]
+        sums += tl.sum(values, axis=1)
         pooled += tl.sum(good.to(tl.int32), axis=1)
         refused += tl.sum((live & ~good).to(tl.int32), axis=1)
 
@@ -65,7 +75,9 @@ def bag_pool_kernel(
     tl.atomic_add(bad_ptr, wrong, mask=(wrong > 0) & (tl.program_id(1) == 0))
 
 
-def constants(width: int, tables: int, mean: bool) -> dict[str, object]:
+def constants(
+    width: int, tables: int, mean: bool, scaled: bool = False, weighted: bool = False
+) -> dict[str, object]:
     """The kernel's compile-time arguments and launch options of one width.
 
     A tile has about 4,096 elements: 32 a thread, in vectors of 8 or 4.
@@ -75,6 +87,8 @@ def constants(width: int, tables: int, mean: bool) -> dict[str, object]:
         "TABLES": tables,
         "WIDTH": width,
         "MEAN": mean,
+        "SCALED": scaled,
+        "WEIGHTED": weighted,
         "BLOCK_B": max(1, min(16, 512 // block_d)),
         "BLOCK_K": 8,
         "BLOCK_D": block_d,
@@ -86,13 +100,20 @@ def constants(width: int, tables: int, mean: bool) -> dict[str, object]:
     "predawn::bag_pool", mutates_args=()
 )
 def bag_pool_triton(
-    rows: Tensor, first_row: Tensor, ids: Tensor, offsets: Tensor, mean: bool
+    rows: Tensor,
+    first_row: Tensor,
+    ids: Tensor,
+    offsets: Tensor,
+    mean: bool,
+    scale: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`bag_pool` by the kernel; arguments are checked there."""
     tables, bags, width = first_row.numel() - 1, offsets.numel() - 1, rows.shape[1]
-    out = torch.empty(bags // tables, tables, width, dtype=rows.dtype, device=rows.device)
+    stored = rows.dtype if scale is None else scale.dtype
+    out = torch.empty(bags // tables, tables, width, dtype=stored, device=rows.device)
     bad = torch.zeros((), dtype=torch.int64, device=rows.device)
-    fixed = constants(width, tables, mean)
+    fixed = constants(width, tables, mean, scale is not None, weights is not None)
     grid = (triton.cdiv(bags, fixed["BLOCK_B"]), triton.cdiv(width, fixed["BLOCK_D"]))
     if bags:
         wrap_triton(bag_pool_kernel)[grid](
@@ -102,6 +123,8 @@ def bag_pool_triton(
             offsets.contiguous(),
             out,
             bad,
+            scale if scale is None else scale.contiguous(),
+            weights if weights is None else weights.contiguous(),
             bags,
             ids.numel(),
             **fixed,

@@ -2,7 +2,14 @@
 
 from ahead_of_time import Variant, compiled
 
-SHAPES = [("fp32", 16), ("fp16", 64), ("fp16", 128), ("fp16", 200)]  # element, width
+SHAPES = [  # element, out, width, weighted
+    ("fp32", "fp32", 16, False),
+    ("fp16", "fp16", 64, True),
+    ("fp16", "fp16", 128, False),
+    ("fp16", "fp16", 200, False),
+    ("i8", "fp16", 128, False),
+    ("i8", "fp32", 64, True),
+]
 
 
 def variants() -> list[Variant]:
@@ -10,11 +17,14 @@ def variants() -> list[Variant]:
     from predawn.kernels.bag_pool_triton import bag_pool_kernel, constants
 
     listed = []
-    for element, width in SHAPES:
-        types = {"rows_ptr": f"*{element}", "out_ptr": f"*{element}", "bags": "i64", "count": "i64"}
+    for element, out, width, weighted in SHAPES:
+        types = {"rows_ptr": f"*{element}", "out_ptr": f"*{out}", "bags": "i64", "count": "i64"}
         types |= dict.fromkeys(("first_row_ptr", "ids_ptr", "offsets_ptr", "bad_ptr"), "*i64")
-        fixed = constants(width, 16, True)
-        listed.append(Variant(f"{element} {width}", bag_pool_kernel, types, fixed))
+        types |= {"scale_ptr": f"*{out}"} if element == "i8" else {}
+        types |= {"weights_ptr": "*fp32"} if weighted else {}
+        absent = {name: None for name in bag_pool_kernel.arg_names if name not in types}
+        fixed = absent | constants(width, 16, not weighted, element == "i8", weighted)
+        listed.append(Variant(f"{element} {width} {weighted}", bag_pool_kernel, types, fixed))
     return listed
 
 

@@ -49,6 +49,62 @@ def test_reference_equals_its_naive_twin(users: list[tuple[list[int], ...]], mea
     assert int(bad) == expected_bad
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    users=st.lists(
+        st.tuples(*[st.lists(st.integers(-2, 6), max_size=5) for _ in range(2)]), max_size=4
+    ),
+    mean=st.booleans(),
+)
+def test_scaled_and_weighted_rows_equal_their_naive_twin(
+    users: list[tuple[list[int], ...]], mean: bool
+) -> None:
+    """Quantised rows pool as what they stand for; a weight of 2 is the id twice."""
+    first = torch.tensor([0, 4, 9])
+    steps = (torch.arange(27) * 37 % 255 - 127).view(9, 3).to(torch.int8)
+    scale = torch.arange(1, 10).double() / 8
+    bags = [bag for user in users for bag in user]
+    ids, offsets = _flat(bags)
+    expected, expected_bad = _naive((steps * scale[:, None]).tolist(), first.tolist(), bags, mean)
+    out, bad = bag_pool(steps, first, ids, offsets, mean, scale=scale)
+    assert out.dtype == torch.float64
+    assert torch.allclose(out.view(-1, 3), torch.tensor(expected).view(-1, 3).double())
+    assert int(bad) == expected_bad
+
+    twos = torch.full(ids.shape, 2.0)
+    weighted, _ = bag_pool(steps, first, ids, offsets, scale=scale, weights=twos)
+    twice, _ = bag_pool(steps, first, *_flat([bag * 2 for bag in bags]), scale=scale)
+    assert torch.allclose(weighted, twice)
+
+
+def test_each_id_has_the_weight_at_its_place() -> None:
+    rows = torch.tensor([[1.0], [10.0], [100.0]])
+    weights = torch.tensor([1.0, 5.0, 2.0, 3.0])
+    ids, offsets = _flat([[0, 7], [2, 1]])
+    out, bad = bag_pool(rows, torch.tensor([0, 3]), ids, offsets, weights=weights)
+    assert (out.flatten().tolist(), int(bad)) == ([1.0, 230.0], 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"scale": torch.ones(3)}, "float32 rows with a scale"),
+        ({"rows": torch.ones(3, 1).to(torch.int8)}, "int8 rows without a scale"),
+        (
+            {"rows": torch.ones(3, 1).to(torch.int8), "scale": torch.ones(2)},
+            r"scale is torch.float32 \(2,\), needs floats \[3\]",
+        ),
+        ({"weights": torch.ones(1), "mean": True}, "weights belong to a sum"),
+        ({"weights": torch.ones(2)}, r"weights is torch.float32 \(2,\), needs float32 \[1\]"),
+    ],
+)
+def test_wrong_scale_and_weights_are_refused(given: dict[str, torch.Tensor], why: str) -> None:
+    ids, offsets = _flat([[0]])
+    whole = {"rows": torch.ones(3, 1), "first_row": torch.tensor([0, 3])} | given
+    with pytest.raises(ValueError, match=f"bag_pool: .*{why}"):
+        bag_pool(**whole, ids=ids, offsets=offsets)
+
+
 def test_id_past_its_table_does_not_read_the_next_one() -> None:
     rows = torch.tensor([[1.0], [2.0], [torch.nan], [torch.nan]])
     out, bad = bag_pool(rows, torch.tensor([0, 2, 4]), *_flat([[0, 1, 2, 2**62, -(2**63)], []]))

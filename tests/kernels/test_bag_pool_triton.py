@@ -6,7 +6,8 @@ from interpreted import DEVICE
 from reversed_programs import reversed_programs
 
 from predawn.bench.gpu_cases import BagShape, bag_case, bag_inputs
-from predawn.bench.gpu_numerics import judge_case, poisoned_memory
+from predawn.bench.gpu_cases_bags import QuantisedBagShape, quantised_bag_case
+from predawn.bench.gpu_numerics import judge, judge_case, poisoned_memory
 from predawn.kernels.bag_pool import bag_pool_reference
 from predawn.kernels.bag_pool_triton import bag_pool_triton
 
@@ -47,6 +48,37 @@ def _check(inputs: tuple[torch.Tensor, ...], mean: bool = False) -> None:
 def test_kernel_is_as_exact_as_torch(shape: BagShape) -> None:
     verdict = judge_case(bag_case(shape, DEVICE))
     assert verdict.good, verdict
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        QuantisedBagShape(3, 2, 16, 20, 4),
+        QuantisedBagShape(2, 3, 100, 20, 9, weighted=True),
+        QuantisedBagShape(1, 2, 130, 20, 12, weighted=True),
+    ],
+    ids=str,
+)
+def test_quantised_rows_are_as_exact_as_torch(shape: QuantisedBagShape) -> None:
+    case = quantised_bag_case(shape, DEVICE)
+    verdict = judge_case(case)
+    assert verdict.good, verdict
+    truth = case.truth()
+    assert not judge(torch.zeros_like(truth), case.plain(), truth, case.tolerance).good
+
+
+def test_weights_and_scales_of_bad_ids_are_not_read() -> None:
+    rows, first_row, ids, offsets = _bags([3, 0, 9, 2], tables=2)
+    steps, scale = (rows * 40).clamp(-127, 127).to(torch.int8), torch.rand(40, device=DEVICE)
+    weights = torch.ones(ids.numel(), device=DEVICE)
+    ids[[0, 5]] = torch.tensor([-1, 2**40], device=DEVICE)
+    weights[[0, 5]] = torch.nan
+    given = (steps, first_row, ids, offsets, False)
+    with poisoned_memory():
+        out, bad = bag_pool_triton(*given, scale, weights)
+    exact, _ = bag_pool_reference(*given, scale.double(), weights)
+    assert float((out.double() - exact).norm()) <= 1e-6 * float(exact.norm())
+    assert int(bad) == 2
 
 
 @pytest.mark.parametrize("mean", [False, True])
