@@ -27,6 +27,7 @@ from predawn.server.http.intake import RequestIds
 from predawn.server.http.logging import AccessLog
 from predawn.server.http.services import Services
 from predawn.server.metrics import Metrics
+from predawn.server.pair_cache import PairCache
 from predawn.server.models.contract import RankerModel
 from predawn.server.models.loading import ModelSource, Recipe
 from predawn.server.request import F32, RankBatch, RankReply, RankRequest, Source, UserId, UserRow
@@ -165,6 +166,7 @@ def services_of(script: Script, config: Config, history: History) -> Services:
         history=history,
         refresher=script,
         cache=cache_of(clock),
+        pairs=PairCache([], clock, seed=bytes(32)),
         rankers=RANKERS,
         versions=script.versions,
         version="1.2.3",

@@ -70,6 +70,14 @@ class Invalidation(Protocol):
         ...
 
 
+class PairInvalidation(Protocol):
+    """`server.pair_cache.PairCache`."""
+
+    def invalidate(self, users: Sequence[UserId], models: Sequence[str] | None) -> None:
+        """Forgets all pairs of `users` of `models` (None: all)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything behind the routes.
@@ -85,6 +93,7 @@ class Services:
     history: EventLog
     refresher: Hints
     cache: Invalidation
+    pairs: PairInvalidation
     rankers: Mapping[str, RankerModel]
     versions: Versioning
     version: str
