@@ -27,9 +27,9 @@ from predawn.server.http.intake import RequestIds
 from predawn.server.http.logging import AccessLog
 from predawn.server.http.services import Services
 from predawn.server.metrics import Metrics
-from predawn.server.pair_cache import PairCache
 from predawn.server.models.contract import RankerModel
 from predawn.server.models.loading import ModelSource, Recipe
+from predawn.server.pair_cache import PairCache
 from predawn.server.request import F32, RankBatch, RankReply, RankRequest, Source, UserId, UserRow
 from predawn.server.versions import LoadReport, ModelState, ServedModel
 
