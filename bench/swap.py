@@ -177,16 +177,16 @@ def _rows(
     yield mark.row(case, "errors", sum(recorder.errors().values()), "requests", n=n)
     yield mark.row(case, "degraded", recorder.degraded / n, "share", n=n)
     quiet = [p99 for each in changes for p99 in before_ms(recorder, each, plan.before_s)]
-    yield mark.row(case, "p99 of quiet seconds", float(np.median(quiet)), "ms", n=len(quiet))
-    yield mark.row(case, "p99 of quiet seconds_spread", harness.spread(quiet), "share")
+    yield mark.row(case, "p99_quiet", float(np.median(quiet)), "ms", n=len(quiet))
+    yield mark.row(case, "p99_quiet_spread", harness.spread(quiet), "share")
     for what in dict.fromkeys(_ROUND):
         chosen = [each for each in changes if each.what == what]
         ratios = [over_before(recorder, each, plan.before_s) for each in chosen]
-        name, middle = f"p99 {what} / before", float(np.median(ratios))
+        name, middle = f"p99_{what}_over_before", float(np.median(ratios))
         yield mark.row(case, name, middle, "x", limit=_P99_GOAL, n=len(chosen))
-        yield mark.row(case, f"{name}, worst", max(ratios), "x", n=len(chosen))
+        yield mark.row(case, f"{name}_worst", max(ratios), "x", n=len(chosen))
         took = float(np.median([each.took_ms for each in chosen]))
-        yield mark.row(case, f"{what} takes", took, "ms", n=len(chosen))
+        yield mark.row(case, f"{what}_takes", took, "ms", n=len(chosen))
 
 
 def over_before(recorder: Recorder, change: Change, before_s: int) -> float:

@@ -86,5 +86,5 @@ def test_no_request_fails_while_versions_change_wherever_models_run() -> None:
         case = f"models in a {isolation}"
         assert found[case, "errors"] == 0
         for what in ("load", "swap", "rollback"):
-            assert found[case, f"p99 {what} / before"] > 0
-            assert found[case, f"{what} takes"] > 0
+            assert found[case, f"p99_{what}_over_before"] > 0
+            assert found[case, f"{what}_takes"] > 0
