@@ -14,6 +14,7 @@ from predawn.bench.gpu_cases_attention import (
     kv_write_case,
     norm_gate_case,
 )
+from predawn.bench.gpu_cases_bags import QUANTISED_BAGS, quantised_bag_case
 from predawn.bench.gpu_cases_lookup import (
     GATHERS,
     TOPKS,
@@ -28,6 +29,7 @@ from predawn.bench.gpu_timer import Ceilings
 from predawn.bench.harness import Row, Stamp
 from predawn.kernels import compiles
 from predawn.kernels.hstu_prefix_attn import PAGE, tiling_of
+from predawn.kernels.score_topk_triton import FEW_USERS
 
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 
@@ -73,6 +75,7 @@ CASES: tuple[Callable[[str], Case], ...] = (
     *(partial(gather_case, shape) for shape in GATHERS),
     *(partial(topk_case, shape) for shape in TOPKS),
     *(partial(bag_case, shape) for shape in BAGS),
+    *(partial(quantised_bag_case, shape) for shape in QUANTISED_BAGS),
     *(partial(scatter_case, shape) for shape in SCATTERS),
     *(partial(norm_gate_case, shape) for shape in ROWS),
     *(partial(kv_write_case, shape) for shape in ROWS),
@@ -111,7 +114,7 @@ def small_cases(device: str, count: int = 5) -> list[Case]:
         cross_case(CrossShape(count, 64, 16, 1), device),
         bag_case(BagShape(count, 4, 16, 100, 4), device),
         gather_case(GatherShape(count, 32, 16, 8, 64, table=100), device),
-        topk_case(TopkShape(count, 300, 32, 4), device),
+        topk_case(TopkShape(min(count, FEW_USERS), 300, 32, 4), device),  # one class of settings
         scatter_case(ScatterShape(count, 64, kept=2, drift=True), device),
         norm_gate_case(RowsShape(count, 2, 32, BRAIN), device),
         kv_write_case(RowsShape(count * PAGE, 2, 32, BRAIN), device),

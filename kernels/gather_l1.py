@@ -23,7 +23,9 @@ Bytes that must move: R (Di + P pair size + F size + h size + 32) + (Di + P + F)
 byte: bound by both; below about 4,000 rows, by the launch.
 
 On a CUDA device without gradients one Triton kernel does all of it; elsewhere the torch reference
-runs, which autograd can follow.
+runs, which autograd can follow. There are two classes of launch settings, for few rows and for many
+(`gather_l1_triton.FEW_ROWS`): within one, a row's result does not depend on the others, bitwise;
+warm up with 1 row and with FEW_ROWS + 1, and nothing compiles later.
 """
 
 from typing import NamedTuple

@@ -13,7 +13,9 @@ U is one block; the scores would be 4 U I more. At p 64 and 1 M items in bfloat1
 byte: bound by memory below about 180 users, then by the tensor cores and the selection.
 
 On a CUDA device without gradients the Triton kernels do it for p up to `WIDTH_MAX` and K up to
-`K_MAX`; elsewhere the torch reference runs, a block of items at a time.
+`K_MAX`; elsewhere the torch reference runs, a block of items at a time. There are two classes of
+launch settings, for few users and for many (`score_topk_triton.FEW_USERS`): warm up with 1 user and
+with FEW_USERS + 1, on the catalogue that is served, and nothing compiles later.
 """
 
 import torch

@@ -33,7 +33,8 @@ def _exact(rows: int) -> Gathered:
     g = gather_inputs(GatherShape(rows, 20, 12, 4, 33, 30, FULL), DEVICE)
     values = {n: t for n, t in g._asdict().items() if t is not None and t.is_floating_point()}
     rounded = {name: tensor.mul(3).round().clamp(-4, 4) for name, tensor in values.items()}
-    return g._replace(**rounded)
+    scale = torch.arange(len(g.items), device=DEVICE) % 3 + 1.0
+    return g._replace(**(rounded | {"item_scale": scale}))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
