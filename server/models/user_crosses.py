@@ -58,11 +58,11 @@ def newest_events(batch: UserBatch, count: int) -> tuple[Events, NDArray[np.bool
 
 def padded(columns: NDArray, count: int) -> NDArray:  # type: ignore[type-arg]
     """The first `count` of the last axis, zeros appended where there are fewer."""
-    missing = count - columns.shape[-1]
-    kept = columns[..., :count]
-    if missing <= 0:
-        return kept
-    return np.pad(kept, [(0, 0)] * (columns.ndim - 1) + [(0, missing)])
+    if columns.shape[-1] >= count:
+        return columns[..., :count]
+    filled = np.zeros((*columns.shape[:-1], count), columns.dtype)
+    filled[..., : columns.shape[-1]] = columns
+    return filled
 
 
 def _pattern(events: Events) -> U64:

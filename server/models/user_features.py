@@ -152,18 +152,27 @@ def _event_bags(batch: UserBatch, shape: FeatureShape) -> tuple[U64, Bools]:
 
 
 def _dense(batch: UserBatch, bits: Bools, shape: FeatureShape, prior: F64) -> F64:
+    users = len(batch.users)
     counts = batch.counts.astype(np.float64)
-    shown = counts.max(axis=1, keepdims=True)
-    columns = [np.log1p(counts)]
-    columns += [(counts + k * prior) / (shown + k) for k in shape.smoothing]
-    running = np.cumsum(bits, axis=2, dtype=np.float64)
+    shown = counts.max(axis=1)[:, None, None]
+    known = np.array(shape.smoothing)[:, None]
+    lifetime = (counts[:, None] + known * prior) / (shown + known)
+    windows = np.array(shape.windows)
     used = batch.lengths[:, None].astype(np.float64)
-    for window in shape.windows:
-        seen = running[:, :, min(window, running.shape[2]) - 1].T
-        columns.append((seen + prior) / (np.minimum(used, window) + 1))
-    depths = [min(window, batch.ages_ms.shape[1]) - 1 for window in shape.windows]
+    running = np.cumsum(bits, axis=2, dtype=np.float64)
+    seen = running[:, :, np.minimum(windows, running.shape[2]) - 1].transpose(1, 2, 0)
+    recent = (seen + prior) / (np.minimum(used, windows) + 1)[:, :, None]
+    depths = np.minimum(windows, batch.ages_ms.shape[1]) - 1
     ages_s = batch.ages_ms[:, depths] / 1000.0
-    columns.append(np.where(used > depths, np.log1p(ages_s), 0.0))
     angle = batch.hour[:, None].astype(np.float64) * (np.pi / 12)
-    columns += [np.log1p(used), np.sin(angle), np.cos(angle), batch.attributes.astype(np.float64)]
+    columns = (
+        np.log1p(counts),
+        lifetime.reshape(users, -1),
+        recent.reshape(users, -1),
+        np.where(used > depths, np.log1p(ages_s), 0.0),
+        np.log1p(used),
+        np.sin(angle),
+        np.cos(angle),
+        batch.attributes.astype(np.float64),
+    )
     return np.concatenate(columns, axis=1)

@@ -44,6 +44,7 @@ from predawn.server.models.user_bags import (
     StoredBags,
     TableDtype,
     dequantised,
+    pooled_natively,
     stored_bags,
     table_rows,
 )
@@ -238,7 +239,10 @@ class TowerNet(nn.Module):
         recency = self._recency(state.items.shape[1], state.items.device)
         by_event = self.taste[:, recency]  # [types, H]
         weights = torch.einsum("bht,th->bh", state.bits.to(by_event.dtype), by_event)
-        taste: Tensor = (weights[:, None] @ self.items(state.items).to(by_event.dtype)).squeeze(1)
+        if self.stored is not None and not weights.is_cuda and weights.dtype == torch.float32:
+            return pooled_natively(self.items.weight, state.items, weights=weights)
+        items = self.items(state.items).to(by_event.dtype)
+        taste: Tensor = (weights[:, None] @ items).squeeze(1)
         return taste
 
     def _recency(self, length: int, device: torch.device) -> Tensor:

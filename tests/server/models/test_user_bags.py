@@ -9,6 +9,7 @@ from predawn.server.models.user_bags import (
     StoredBags,
     TableDtype,
     dequantised,
+    pooled_natively,
     stored_bags,
     table_rows,
 )
@@ -60,6 +61,20 @@ def test_a_cuda_device_s_way_gives_the_same_sums(
     got = bags.pooled_by_kernel(slots()).float()
     torch.testing.assert_close(got, expected, rtol=2e-3, atol=2e-3)
     assert len(calls) == 1 and calls[0][2].shape == (50 * TABLES * BAG,)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
+def test_native_sums_are_torch_s(dtype: TableDtype) -> None:
+    bags = stored_bags(weight(), TABLES, dtype)
+    got, expected = (bags.pooled(slots(), each) for each in (torch.float32, torch.float64))
+    assert got.dtype == torch.float32 and got.shape == expected.shape
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
+    weights = torch.rand(slots().shape, generator=torch.Generator().manual_seed(2))
+    weighted = pooled_natively(bags.rows, slots(), bags.scale, weights)
+    rows = dequantised(bags.rows, bags.scale)[slots()]
+    torch.testing.assert_close(weighted, (rows * weights[..., None]).sum(2), rtol=1e-5, atol=1e-5)
+    strided = slots().transpose(0, 1)
+    torch.testing.assert_close(pooled_natively(bags.rows, strided, bags.scale), got.transpose(0, 1))
 
 
 def test_int8_rows_go_back_to_within_half_a_step() -> None:
