@@ -73,6 +73,7 @@ class InlineRankers:
     def discard(self, names: Sequence[str]) -> None:
         """Forgets the staged versions, where there are any."""
         self._roster.discard(names)
+        self._aside.run(self._roster.forget)
 
     def swap(self, names: Sequence[str]) -> None:
         """Makes the staged versions live, all or none; those that served are kept as previous."""
@@ -88,6 +89,7 @@ class InlineRankers:
         for name in names:
             live = cast(RankerModel, self._roster.live(name).model)
             self._rankers[name] = replace(self._rankers[name], model=live)
+        self._aside.run(self._roster.forget)
 
 
 def _deliver(loaded: asyncio.Future[Loaded], outcome: Loaded | Exception) -> None:

@@ -121,7 +121,7 @@ def _recipes(folder: Path) -> Iterator[tuple[str, Recipe]]:
     for name in USERS:
         yield name, _recipe("user", f"models.{name}", folder / name, "user_model")
     for name in RANKERS:
-        options = {"inline": name == "inline"}
+        options: dict[str, object] = {"inline": name == "inline"}
         yield name, _recipe("ranker", f"rankers.{name}", folder / name, "ranker", options)
     yield FIXED, _recipe("user", f"models.{FIXED}", "", "user_model")
 

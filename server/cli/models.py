@@ -173,7 +173,12 @@ def _show_models(told: Sequence[Mapping[str, Any]], output: Output) -> None:
 
 
 def _state(each: Mapping[str, Any]) -> str:
-    return "loading" if each["loading"] else str(each["error"])
+    """What is going on or wrong: a load, the last failure, a newest version that is damaged."""
+    if each["loading"]:
+        return "loading"
+    newest = max(each["on_disk"], key=lambda found: found["version"], default={"problem": ""})
+    on_disk = f"version {newest['version']}: {newest['problem']}" if newest["problem"] else ""
+    return str(each["error"] or on_disk)
 
 
 def _behind(each: Mapping[str, Any]) -> bool:

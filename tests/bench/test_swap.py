@@ -1,5 +1,6 @@
 """The swap suite: its windows on made-up answers, its refusals, and the whole of it, small."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ SECOND_NS = 1_000_000_000
 MARK = harness.Stamp("swap", "abc", "cpu x2")
 
 
-def recorded(took_ms: list[float], every_ns: int = 10_000_000) -> Recorder:
+def recorded(took_ms: Sequence[float], every_ns: int = 10_000_000) -> Recorder:
     """An answer each `every_ns`, which took so long."""
     recorder = Recorder()
     for at, took in enumerate(took_ms):

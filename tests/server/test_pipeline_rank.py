@@ -124,6 +124,6 @@ def test_the_last_batches_of_an_inline_ranker_are_kept_for_its_next_version() ->
             for ranker in (inline, other):
                 await scored(ranker, batch, off_loop, 1.0)
         kept = [int(batch.item_hashes[0]) for batch in inline.recent]
-        assert kept == list(range(24, 40)) and not other.recent
+        assert kept == list(range(32, 40)) and not other.recent
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from engine_cases import ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from version_cases import (
@@ -245,8 +246,8 @@ def test_requests_see_all_of_a_swap_or_nothing_of_it(tmp_path: Path) -> None:
 
         async def watch() -> None:
             while True:
-                model = it.rankers["inline"].model
-                seen.add((getattr(model, "value"), float(it.cache.default("alone")[0])))  # noqa: B009
+                value = it.rankers["inline"].model.score(ranking())[0, 0]
+                seen.add((float(value), float(it.cache.default("alone")[0])))
                 await asyncio.sleep(0)
 
         for name in VERSIONED:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from typer.testing import CliRunner
 from predawn.bench.child import free_port
 from predawn.server.cli.app import build
 from predawn.server.errors import Conflict, LoadFailed
+from predawn.server.models.loading import ModelSource, Recipe
 from predawn.server.models.snapshots import MANIFEST, write_snapshot
+from predawn.server.versions import ModelState, ServedModel
+
+
+def ranker_of(path: str) -> ServedModel:
+    return ServedModel(Recipe("ranker", ModelSource("rankers.quiet", path)))
 
 
 def invoke(*arguments: str) -> Any:
@@ -56,6 +63,21 @@ def test_models_of_a_server_are_a_table_and_a_document(tmp_path: Path) -> None:
 
     against(ScriptedVersions(snapshot=str(tmp_path)), table, "list")
     against(ScriptedVersions(snapshot=str(tmp_path)), document, "list", "--json", "-")
+
+
+def test_a_damaged_newest_version_is_seen_before_it_is_loaded(tmp_path: Path) -> None:
+    (publish(tmp_path, 2)[1] / "a.safetensors").unlink()
+
+    def table(result: Any) -> None:
+        row = next(line for line in result.stdout.splitlines() if "quiet" in line)
+        assert "version 2: a.safetensors is missing" in row
+
+    class Quiet(ScriptedVersions):
+        def states(self) -> list[ModelState]:
+            fresh = super().states()[0]
+            return [replace(fresh, name="quiet", loading=False, model=ranker_of(self.snapshot))]
+
+    against(Quiet(snapshot=str(tmp_path)), table, "list")
 
 
 def test_a_directory_is_listed_without_a_server(tmp_path: Path) -> None:
