@@ -191,8 +191,10 @@ class _Stores:
 
     def _name(self, user: UserId) -> None:
         """Puts the user's own key into the buffer."""
-        is_text = isinstance(user, str)
-        self._user_key[0] = self.invalidated.key_of_string(user) if is_text else (user, 0)
+        if isinstance(user, str):
+            self._user_key[0] = self.invalidated.key_of_string(user)
+        else:
+            self._user_key[0] = user, 0
 
 
 class _PairTable:
@@ -244,7 +246,7 @@ class _PairTable:
         return PairReading(rows, ages)
 
     def land(self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int) -> int:
-        rows = compress(raw, self._spec.dtype)
+        rows = compress(raw, self._spec.dtype)  # beyond what it holds: cut, not infinite
         ends = np.cumsum([len(each.item_hashes) for each in wanted])
         parts = np.split(rows, ends[:-1])
         written = 0

@@ -14,6 +14,7 @@ from predawn.server.cache import UserCache
 from predawn.server.clock import Clock
 from predawn.server.errors import UnknownName
 from predawn.server.metrics import Metrics
+from predawn.server.pipeline_pairs import PairReader
 from predawn.server.pipeline_rank import OffLoop, ServedRanker, rank_batch, scored, top_k
 from predawn.server.pipeline_wait import OVERLOADED, TIMEOUT, Wait, computed
 from predawn.server.policy import Mode, ModelPolicy, decide_one
@@ -24,12 +25,13 @@ RANK_RESERVE_NS = 2_000_000
 
 
 class Pipeline:
-    """policies: by user model; rankers: by name, the first is the default; schedule:
-    `Refresher.schedule`; off_loop: `Engine.score`."""
+    """pairs: of all pair models; policies: by user model; rankers: by name, the first is the
+    default; schedule: `Refresher.schedule`; off_loop: `Engine.score`."""
 
     def __init__(
         self,
         cache: UserCache,
+        pairs: PairReader,
         batcher: Batcher,
         schedule: Callable[[str, Sequence[UserId]], int],
         off_loop: OffLoop,
@@ -39,6 +41,7 @@ class Pipeline:
         metrics: Metrics,
     ) -> None:
         self._cache = cache
+        self._pairs = pairs
         self._batcher = batcher
         self._schedule = schedule
         self._off_loop = off_loop
@@ -60,13 +63,15 @@ class Pipeline:
         ranker = self.ranker(request.ranker)
         began_ns = self._clock.monotonic_ns()
         rows, waits = self._read(ranker.user_models, request, began_ns)
+        pairs = self._pairs.read(ranker.pair_models, request)
         read_ns = self._clock.monotonic_ns()
 
         if waits:
             await computed(self._batcher, self._clock, self._metrics, request.user, waits, rows)
 
         waited_ns = self._clock.monotonic_ns()
-        batch = rank_batch(request, [rows[model] for model in ranker.user_models])
+        users = [rows[model] for model in ranker.user_models]
+        batch = rank_batch(request, users, tuple(pairs.values()))
         left_s = (request.deadline_ns - waited_ns) / 1e9
 
         scores = await scored(ranker, batch, self._off_loop, left_s)
@@ -88,16 +93,19 @@ class Pipeline:
             task_scores=scores if request.explain else None,
             tasks=ranker.model.tasks,
             stages_ns=stages_ns,
+            pairs=pairs,
         )
 
     def after_reply(self, request: RankRequest, reply: RankReply) -> None:
-        """Schedules what the request found old or missing: by the policy table, and for a model
-        with a store what was not waited for to the end. A failed inference is not repeated."""
+        """Schedules what the request found old or missing, pairs too: by the policy table, and for
+        a model with a store what was not waited for to the end. A failed inference is not
+        repeated."""
         for model, row in reply.users.items():
             policy = self._policies[model]
             gave_up = policy.mode is Mode.ERCACHE and row.reason in (TIMEOUT, OVERLOADED)
             if gave_up or decide_one(policy.mode, row.age_ms, policy.ages).refresh:
                 self._schedule(model, (request.user,))
+        self._pairs.after_reply(request, reply.pairs)
 
     def _read(
         self, models: Sequence[str], request: RankRequest, now_ns: int

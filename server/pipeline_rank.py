@@ -15,37 +15,58 @@ import numpy as np
 from predawn.server.engine import checked_rows
 from predawn.server.errors import DeadlineExceeded, InferenceError
 from predawn.server.models.contract import RankerModel
-from predawn.server.request import F32, I64, RankBatch, RankRequest, UserRow
+from predawn.server.request import F32, I64, U8, PairRows, RankBatch, RankRequest, UserRow
 
 OffLoop: TypeAlias = Callable[[str, RankBatch], Awaitable[F32]]
 """Runs a ranker, by name, that is not cheap enough for the loop: `Engine.score`."""
 
-_RECENT = 16
+_RECENT = 8  # their memory is held: 10,000 candidates with pairs are megabytes each
+_NO_PAIRS: tuple[F32, U8] = (
+    np.zeros((0, 0), dtype=np.float32),
+    np.zeros((0, 0), dtype=np.uint8),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedRanker:
-    """A configured ranker. user_models: whose rows it reads, in its order; task: the column of its
-    scores that ranks. recent: the last batches of an inline ranker, which a new version of it is
-    tried on before it serves."""
+    """A configured ranker. user_models, pair_models: whose rows it reads, in its order; task: the
+    column of its scores that ranks. recent: the last batches of an inline ranker, which a new
+    version of it is tried on before it serves."""
 
     name: str
     model: RankerModel
     user_models: tuple[str, ...]
     task: int = 0
+    pair_models: tuple[str, ...] = ()
     recent: deque[RankBatch] = field(default_factory=lambda: deque(maxlen=_RECENT), compare=False)
 
 
-def rank_batch(request: RankRequest, rows: Sequence[UserRow]) -> RankBatch:
-    """The batch of one request; `rows` in the ranker's order of user models."""
+def rank_batch(
+    request: RankRequest, rows: Sequence[UserRow], pairs: Sequence[PairRows] = ()
+) -> RankBatch:
+    """The batch of one request; `rows` in the ranker's order of user models, `pairs` in that of
+    its pair models."""
     count = len(request.item_hashes)
+    pair_rows, pair_sources = _side_by_side(pairs)
     return RankBatch(
         user=np.concatenate([row.row for row in rows]).reshape(1, -1),
         sources=np.array([[row.source for row in rows]], dtype=np.uint8),
         offsets=np.array([0, count], dtype=np.int64),
         item_hashes=request.item_hashes,
         item_features=request.item_features,
+        pairs=pair_rows,
+        pair_sources=pair_sources,
     )
+
+
+def _side_by_side(pairs: Sequence[PairRows]) -> tuple[F32, U8]:
+    """Rows [n, sum of dims] and sources [n, models]; [0, 0] of no models."""
+    if len(pairs) == 1:
+        return pairs[0].rows, pairs[0].sources.reshape(-1, 1)
+    if not pairs:
+        return _NO_PAIRS
+    rows = np.concatenate([each.rows for each in pairs], axis=1)
+    return rows, np.stack([each.sources for each in pairs], axis=1)
 
 
 async def scored(ranker: ServedRanker, batch: RankBatch, off_loop: OffLoop, left_s: float) -> F32:

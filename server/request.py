@@ -1,8 +1,8 @@
 """What travels through the server: plain data, no behaviour.
 
 Order of life: `RankRequest` (from the codec) -> `UserRow` per user model and `PairRows` per pair
-model -> `RankBatch` (to the ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model sees, `PairBatch` what a
-model of user-item pairs sees.
+model -> `RankBatch` (to the ranker) -> `RankReply` (to the codec). `UserBatch` is what a user model
+sees, `PairBatch` what a model of user-item pairs sees.
 """
 
 from dataclasses import dataclass, field

@@ -17,7 +17,9 @@ from predawn.server.cache import TableSpec, UserCache
 from predawn.server.engine import checked_rows
 from predawn.server.metrics import Metrics
 from predawn.server.models.contract import RankerModel
+from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline import Pipeline
+from predawn.server.pipeline_pairs import PairReader
 from predawn.server.pipeline_rank import ServedRanker
 from predawn.server.policy import Mode
 from predawn.server.refresher import Refresher
@@ -25,7 +27,7 @@ from predawn.server.replay.embeddings import Embeddings
 from predawn.server.replay.engine import SimEngine
 from predawn.server.replay.options import ReplayOptions
 from predawn.server.replay.recording import Recording
-from predawn.server.request import F32, RankBatch, RankRequest
+from predawn.server.request import F32, U64, RankBatch, RankRequest, UserId
 from predawn.server.simloop import LoopClock, SimLoop
 from predawn.server.traces import Trace
 
@@ -78,6 +80,7 @@ class World:
         )
         self._pipeline = Pipeline(
             self.cache,
+            PairReader(PairCache([], self._clock), {}, _no_pairs, self.metrics),
             self._batcher,
             self._refresher.schedule,
             partial(_off_loop, ranker),
@@ -192,6 +195,10 @@ def _columns(trace: Trace, names: tuple[str, ...]) -> F32:
         if name in trace.item_feature_names:
             columns[:, column] = trace.item_features[:, trace.item_feature_names.index(name)]
     return columns
+
+
+def _no_pairs(model: str, user: UserId, items: U64) -> None:
+    """A replay has no pair models yet: there is none to miss."""
 
 
 async def _off_loop(ranker: RankerModel, name: str, batch: RankBatch) -> F32:

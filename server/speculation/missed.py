@@ -98,9 +98,8 @@ class MissedPairs:
     async def _next_batch(self, model: str, now_ns: int) -> None:
         self._turns.remove(model)
         self._turns.append(model)
-        queue = self._queues[model]
-        self._metrics.missed(model, "stale", queue.expire(now_ns))
-        batch = queue.take()
+        batch, stale = self._queues[model].take(now_ns)
+        self._metrics.missed(model, "stale", stale)
         if not batch:
             return
         items = {each.user: set(each.item_hashes.tolist()) for each in batch}

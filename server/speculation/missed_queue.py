@@ -29,18 +29,13 @@ class PairLimits:
     batch_pairs: int = 1024
 
 
-@dataclass(slots=True)
-class _Waiting:
-    items: dict[int, None]  # as a set that keeps its order: shown last first
-    asked_ns: int
-
-
 class MissedQueue:
     """See the module."""
 
     def __init__(self, limits: PairLimits) -> None:
         self._limits = limits
-        self._users: OrderedDict[UserId, _Waiting] = OrderedDict()  # who asked last is last
+        # Who asked last is last; of each user, when each item was asked for, last shown first.
+        self._users: OrderedDict[UserId, dict[int, int]] = OrderedDict()
         self._pairs = 0
 
     def __len__(self) -> int:
@@ -50,17 +45,17 @@ class MissedQueue:
     def add(self, user: UserId, items: U64, running: Collection[int], now_ns: int) -> int:
         """Takes in what a request of `user` has missed: `items` uint64 [n], each once, but for
         those that are `running`; returns how many were waiting or running already."""
-        new = dict.fromkeys(items.tolist())
+        new = dict.fromkeys(items.tolist(), now_ns)
         for item in running:
             new.pop(item, None)
         fresh = len(new)
         waiting = self._users.pop(user, None)
         if waiting is not None:
-            self._pairs -= len(waiting.items)
-            fresh -= len(new.keys() & waiting.items.keys())
-            new.update(waiting.items)
+            self._pairs -= len(waiting)
+            fresh -= len(new.keys() & waiting.keys())
+            new = new | waiting | new  # in this order, asked for now where in both
         if new:
-            self._users[user] = _Waiting(new, now_ns)
+            self._users[user] = new
             self._pairs += len(new)
         return len(items) - fresh
 
@@ -72,40 +67,56 @@ class MissedQueue:
         while self._pairs > self._limits.queue_limit:
             oldest = next(iter(self._users))
             too_many = self._pairs - self._limits.queue_limit
-            self._keep(oldest, max(0, len(self._users[oldest].items) - too_many))
+            self._keep(oldest, max(0, len(self._users[oldest]) - too_many))
         return before - self._pairs
 
-    def expire(self, now_ns: int) -> int:
-        """Drops the pairs of users who asked too long ago; returns how many."""
-        before = self._pairs
-        while self._users:
-            oldest = next(iter(self._users))
-            if now_ns - self._users[oldest].asked_ns <= self._limits.ttl_ms * _MS:
-                break
-            self._keep(oldest, 0)
-        return before - self._pairs
-
-    def take(self) -> list[UserItems]:
-        """Removes and returns the next batch: whole users, newest first."""
+    def take(self, now_ns: int) -> tuple[list[UserItems], int]:
+        """Removes and returns the next batch: whole users, newest first; and how many pairs were
+        dropped since they have waited for too long."""
+        stale = self._expire(now_ns)
         batch: list[UserItems] = []
         room = self._limits.batch_pairs
         while self._users and len(batch) < self._limits.batch_users:
             user = next(reversed(self._users))
-            items = self._users[user].items
+            stale += self._trim(user, now_ns)
+            items = self._users.get(user, {})
             if len(items) > room:
                 break
-            batch.append(UserItems(user, np.fromiter(items, dtype=np.uint64, count=len(items))))
-            room -= len(items)
-            self._keep(user, 0)
-        return batch
+            if items:
+                hashes = np.fromiter(items, dtype=np.uint64, count=len(items))
+                batch.append(UserItems(user, hashes))
+                room -= len(items)
+                self._keep(user, 0)
+        return batch, stale
+
+    def _expire(self, now_ns: int) -> int:
+        """Drops users who asked last too long ago, those who asked longest ago first."""
+        dropped = 0
+        while self._users:
+            trimmed = self._trim(next(iter(self._users)), now_ns)
+            if not trimmed:
+                break
+            dropped += trimmed
+        return dropped
+
+    def _trim(self, user: UserId, now_ns: int) -> int:
+        """Drops a user's pairs that were asked for too long ago; returns how many."""
+        items = self._users[user]
+        oldest_ns = now_ns - self._limits.ttl_ms * _MS
+        kept = len(items)
+        for asked_ns in reversed(items.values()):
+            if asked_ns >= oldest_ns:
+                break
+            kept -= 1
+        dropped = len(items) - kept
+        self._keep(user, kept)
+        return dropped
 
     def _keep(self, user: UserId, count: int) -> None:
         """Keeps the first `count` items of a waiting user, none: removes him."""
-        waiting = self._users[user]
-        if count >= len(waiting.items):
-            return
-        self._pairs -= len(waiting.items) - count
-        if count:
-            waiting.items = dict.fromkeys(islice(waiting.items, count))
-        else:
+        items = self._users[user]
+        self._pairs -= max(0, len(items) - count)
+        if not count:
             del self._users[user]
+        elif count < len(items):
+            self._users[user] = dict(islice(items.items(), count))

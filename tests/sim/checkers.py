@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from sim.engine import Call
-from sim.world import MS, Watcher, World
+from sim.pair_checker import Expected, PairChecker
+from sim.world import MS, Setup, Watcher, World
 
 from predawn.server.batcher import BatcherLimits
 from predawn.server.batcher_queue import Caller
@@ -17,7 +18,16 @@ from predawn.server.batcher_share import BURST_NS
 from predawn.server.errors import InferenceError
 from predawn.server.pipeline import RANK_RESERVE_NS
 from predawn.server.policy import Mode, ModelPolicy
-from predawn.server.request import F32, Lane, RankReply, RankRequest, Source, UserId, UserRow
+from predawn.server.request import (
+    F32,
+    Lane,
+    RankReply,
+    RankRequest,
+    Source,
+    UserId,
+    UserItems,
+    UserRow,
+)
 
 Key = tuple[str, UserId]
 Attempts = tuple[object, str]
@@ -53,6 +63,7 @@ class Checker(Watcher):
 
     policies: Mapping[str, ModelPolicy]
     limits: BatcherLimits
+    pairs: PairChecker
     stored: dict[Key, Stored] = field(default_factory=dict[Key, Stored])
     invalidated_ns: dict[Key, int] = field(default_factory=dict[Key, int])
     waiting: dict[Caller, tuple[Key, int]] = field(default_factory=dict[Caller, tuple[Key, int]])
@@ -70,9 +81,17 @@ class Checker(Watcher):
     fallbacks: int = 0
     retries: int = 0
 
+    @classmethod
+    def of(cls, setup: Setup) -> "Checker":
+        """What holds in a world of that setup."""
+        limits = setup.limits
+        pairs = PairChecker(setup.pairs, setup.dtype, limits.background_share, limits.hang_after_ms)
+        return cls(setup.policies, limits, pairs)
+
     def attach(self, world: World) -> None:
         """The world to look at; once."""
         self._world = world
+        self.pairs.attach(world)
 
     # What the batcher and the engine do
 
@@ -141,8 +160,15 @@ class Checker(Watcher):
             assert call.began_ns >= invalidated_ns, f"{user} landed from before its invalidation"
             self.stored[model, user] = Stored(row.copy(), now_ms, snapshot)
 
+    def pairs_called(self, call: Call) -> None:
+        self.pairs.called(call, self.background_ns)
+
+    def pairs_landed(self, model: str, wanted: Sequence[UserItems], snapshot: int) -> None:
+        self.pairs.landed(model, wanted, snapshot)
+
     def invalidate(self, users: Sequence[UserId]) -> None:
         """Invalidates in the server and in the oracle."""
+        self.pairs.invalidate(users)
         now_ns = self._world.clock.monotonic_ns()
         removed = self._world.cache.invalidate(users, None)
         keys = [(model, user) for model in self.policies for user in users]
@@ -186,6 +212,13 @@ class Checker(Watcher):
         assert sorted(reply.order.tolist()) == list(range(len(request.item_hashes)))
         self.requests += 1
 
+    def after_pairs(
+        self, request: RankRequest, reply: RankReply, expected: Mapping[str, Expected]
+    ) -> None:
+        """The pairs of the reply are the oracle's, and the ranker has seen them."""
+        self.pairs.after(request, reply, expected)
+        self.pairs.ranked(self._world.ranker.batches[-1], reply)
+
     def _row(
         self, model: str, request: RankRequest, row: UserRow, before: UserRow, policy: ModelPolicy
     ) -> None:
@@ -220,6 +253,7 @@ class Checker(Watcher):
     def at_the_end(self) -> None:
         """After the traffic has stopped and the engine has come back: nothing is left over."""
         world = self._world
+        self.pairs.at_the_end()
         assert world.batcher.depths() == {"wait": 0, "refresh": 0}
         assert world.refresher.pending == 0
         counts = world.metrics.models.values()

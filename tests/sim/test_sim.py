@@ -5,7 +5,7 @@ Reproduce a failure with `pytest tests/sim -k "[SEED]"`.
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import pytest
 from sim.checkers import Checker
@@ -16,10 +16,13 @@ from sim.world import Setup, World
 from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.clock import Clock
 from predawn.server.metrics import Metrics
+from predawn.server.pair_cache import PairCache, PairReading, _Stores
+from predawn.server.pipeline_rank import _side_by_side
 from predawn.server.pipeline_wait import Wait, computed
 from predawn.server.policy import Ages, Cell, Mode, ModelPolicy, decide_one
-from predawn.server.request import Lane, Source, UserId, UserRow
+from predawn.server.request import F32, U8, U64, Lane, PairRows, Source, UserId, UserRow
 from predawn.server.simloop import SimLoop, simulate
+from predawn.server.stabilise import average
 
 SEEDS = 240
 
@@ -27,7 +30,7 @@ SEEDS = 240
 def play(seed: int, setup: Setup, chaos: bool) -> World:
     """One world under the checker's eyes."""
     loop = SimLoop(seed if chaos else None)
-    checker = Checker(setup.policies, setup.limits)
+    checker = Checker.of(setup)
     world = World(loop, setup, checker)
     checker.attach(world)
 
@@ -74,7 +77,7 @@ def test_an_engine_that_never_returns_leaves_every_request_answered_in_time() ->
         limits=BatcherLimits(hang_after_ms=100),
     )
     loop = SimLoop()
-    checker = Checker(setup.policies, setup.limits)
+    checker = Checker.of(setup)
     world = World(loop, setup, checker)
     checker.attach(world)
 
@@ -111,7 +114,23 @@ def patient(
     return computed(batcher, clock, metrics, user, later, rows)
 
 
+def forget_the_user(stores: _Stores, user: UserId, items: U64) -> U64:
+    return _keys(stores, "" if isinstance(user, str) else 0, items)
+
+
+def forget_the_ttl(
+    cache: PairCache, model: str, user: UserId, items: U64, max_age_ms: int
+) -> PairReading:
+    return _read(cache, model, user, items, 10**9)
+
+
+def swapped(pairs: Sequence[PairRows]) -> tuple[F32, U8]:
+    return _side_by_side(pairs[::-1])
+
+
 _entry = Batcher._entry
+_keys = _Stores.keys
+_read = PairCache.read
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,14 @@ _entry = Batcher._entry
         ("predawn.server.batcher.Batcher.invalidated", lambda *_: None),
         ("predawn.server.batcher.ShareAccount.may_start", lambda *_: True),
         ("predawn.server.batcher_queue.Entry.lane_wanted", lambda _: Lane.WAIT),
-        ("predawn.server.cache_table.compress", lambda rows, dtype, dim: rows),
+        ("predawn.server.cache_table.average", lambda raw, before, _: average(raw, before)),
+        ("predawn.server.pair_cache._Stores.age_limit_ms", lambda *limits: limits[-1]),
+        ("predawn.server.pair_cache._Stores.keys", forget_the_user),
+        ("predawn.server.pipeline_pairs.PairCache.read", forget_the_ttl),
+        ("predawn.server.speculation.missed.MissedPairs.invalidated", lambda *_: None),
+        ("predawn.server.speculation.missed.MissedQueue._trim", lambda *_: 0),
+        ("predawn.server.speculation.missed.ShareAccount.spend", lambda *_: None),
+        ("predawn.server.pipeline_rank._side_by_side", swapped),
     ],
 )
 def test_the_checker_notices_a_server_that_is_broken_on_purpose(

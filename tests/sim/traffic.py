@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from sim.checkers import Checker
 from sim.engine import Script, Step
+from sim.world import ITEMS as FIXED
 from sim.world import Setup, World
 
 from predawn.server.batcher import BatcherLimits
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.request import UserId
+from predawn.server.speculation.missed import PairLimits
 
 USERS: tuple[UserId, ...] = (*range(12), "0", "1", "ada", "grace")
+ITEMS = range(40)
 REQUESTS = 120
 _NEVER = (-1, 0.0)
 
@@ -33,6 +36,7 @@ def random_setup(rng: random.Random) -> Setup:
     )
     return Setup(
         policies,
+        pairs={f"p{i}": _pair_limits(rng) for i in range(rng.choice([0, 1, 1, 2]))},
         script=random_script(rng),
         limits=limits,
         average_over=rng.choice([1, 3]),
@@ -47,6 +51,15 @@ def _policy(rng: random.Random, mode: Mode) -> ModelPolicy:
     ages = Ages(direct_ms, direct_ms + rng.choice([0, 300, 5_000]))
     wait_ms, sweep_ms = rng.choice([5, 30, 200]), rng.choice([200, 60_000])
     return ModelPolicy(mode, ages, wait_ms, sweep_ms, retries=rng.choice([0, 1, 3]))
+
+
+def _pair_limits(rng: random.Random) -> PairLimits:
+    return PairLimits(
+        ttl_ms=rng.choice([30, 400, 5_000]),
+        queue_limit=rng.choice([5, 30, 1000]),
+        batch_users=rng.choice([1, 3]),
+        batch_pairs=rng.choice([4, 8, 100]),
+    )
 
 
 def random_script(rng: random.Random) -> Script:
@@ -77,18 +90,26 @@ async def drive(world: World, checker: Checker, rng: random.Random) -> None:
                 world.refresher.hint(user)
             else:
                 timeout_ms = rng.choice([0, 1, 10, 50, 50, 300])
-                requests.create_task(one_request(world, checker, user, timeout_ms))
+                items = rng.sample(ITEMS, rng.randint(1, 8))
+                requests.create_task(one_request(world, checker, user, timeout_ms, items))
 
     await asyncio.sleep(20)
 
 
-async def one_request(world: World, checker: Checker, user: UserId, timeout_ms: float) -> None:
+async def one_request(
+    world: World,
+    checker: Checker,
+    user: UserId,
+    timeout_ms: float,
+    items: Sequence[int] = FIXED,
+) -> None:
     """A request, checked against the oracle at its start and at its end."""
     began_ns = world.clock.monotonic_ns()
-    request = world.request(user, timeout_ms)
-    expected = checker.before(request)
+    request = world.request(user, timeout_ms, items=items)
+    expected, expected_pairs = checker.before(request), checker.pairs.before(request)
 
     reply = await world.pipeline.rank(request)
 
     checker.after(request, reply, expected, began_ns)
+    checker.after_pairs(request, reply, expected_pairs)
     world.pipeline.after_reply(request, reply)

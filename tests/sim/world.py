@@ -1,5 +1,5 @@
-"""A whole server without sockets and threads, in virtual time: the real cache, batcher, refresher
-and pipeline around an engine that follows a script."""
+"""A whole server without sockets and threads, in virtual time: the real caches, batcher, refresher,
+missed pairs and pipeline around an engine that follows a script."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -7,21 +7,33 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from sim.engine import DIM, Call, Script, ScriptedEngine, steady
+from sim.engine import DIM, PAIR_DIM, Call, Script, ScriptedEngine, steady
 
 from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.batcher_queue import Caller
 from predawn.server.cache import TableSpec, UserCache
 from predawn.server.metrics import Metrics
+from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline import Pipeline
+from predawn.server.pipeline_pairs import PairReader
 from predawn.server.pipeline_rank import ServedRanker
 from predawn.server.policy import ModelPolicy
 from predawn.server.refresher import Refresher
-from predawn.server.request import F32, Lane, RankBatch, RankReply, RankRequest, UserId
+from predawn.server.request import (
+    F32,
+    Lane,
+    RankBatch,
+    RankReply,
+    RankRequest,
+    UserId,
+    UserItems,
+)
 from predawn.server.simloop import LoopClock, SimLoop, simulate
+from predawn.server.speculation.missed import MissedPairs, PairLimits
 
 SEED = bytes(range(32))
 MS = 1_000_000
+ITEMS = (3, 50, 7, 96, 12)
 
 
 class EchoRanker:
@@ -54,6 +66,7 @@ class Setup:
     rankers: Mapping[str, tuple[str, ...]] | None = None  # user models; one of all by default
     inline: bool = True
     sweep_rows: int = 16
+    pairs: Mapping[str, PairLimits] = field(default_factory=dict[str, PairLimits])
 
 
 class Watcher:
@@ -71,6 +84,12 @@ class Watcher:
     def landed(self, model: str, users: Sequence[UserId], served: F32, snapshot: int) -> None:
         """Rows became readable."""
 
+    def pairs_called(self, call: Call) -> None:
+        """A batch of pairs begins on the engine."""
+
+    def pairs_landed(self, model: str, wanted: Sequence[UserItems], snapshot: int) -> None:
+        """Pairs became readable."""
+
 
 class WatchedBatcher(Batcher):
     """The real one, with its callers reported."""
@@ -84,14 +103,26 @@ class WatchedBatcher(Batcher):
         return caller
 
 
+class WatchedPairs(PairCache):
+    """The real one, with what it lands reported."""
+
+    landed: Callable[[str, Sequence[UserItems], int], None]
+
+    def land(self, model: str, wanted: Sequence[UserItems], raw: F32, snapshot: int) -> int:
+        written = super().land(model, wanted, raw, snapshot)
+        self.landed(model, wanted, snapshot)
+        return written
+
+
 class World:
-    """See the module. `ask` is one request; the default row is [-1, -1]."""
+    """See the module. `ask` is one request; default rows are -1 throughout. Every ranker reads all
+    pair models."""
 
     def __init__(self, loop: SimLoop, setup: Setup, watcher: "Watcher | None" = None) -> None:
         names = tuple(setup.policies)
         rankers = setup.rankers or {"ctr": names}
         self.clock = LoopClock(loop, start_wall_ms=1_700_000_000_000)
-        self.metrics = Metrics(names, tuple(rankers))
+        self.metrics = Metrics(names, tuple(rankers), tuple(setup.pairs))
         self.engine = ScriptedEngine(self.clock, setup.script)
         specs = [_spec(name, setup) for name in names]
         self.cache = UserCache(specs, self.clock, flush_delay_ms=5, flush_rows=64, seed=SEED)
@@ -108,6 +139,7 @@ class World:
         )
         self.batcher.watcher = self.watcher
         self.cache.on_invalidate(self.batcher.invalidated)
+        self._add_pairs(setup)
         self.refresher = Refresher(
             self.batcher,
             self.cache,
@@ -118,9 +150,14 @@ class World:
             setup.sweep_rows,
         )
         self.ranker = EchoRanker(setup.inline)
-        served = {name: ServedRanker(name, self.ranker, models) for name, models in rankers.items()}
+        served = {
+            name: ServedRanker(name, self.ranker, models, pair_models=tuple(setup.pairs))
+            for name, models in rankers.items()
+        }
+        ttls_ms = {name: limits.ttl_ms for name, limits in setup.pairs.items()}
         self.pipeline = Pipeline(
             self.cache,
+            PairReader(self.pairs, ttls_ms, self.missed.ask, self.metrics),
             self.batcher,
             self.refresher.schedule,
             self._off_loop,
@@ -130,6 +167,24 @@ class World:
             self.metrics,
         )
         self.off_loop_s = 0.0
+
+    def _add_pairs(self, setup: Setup) -> None:
+        """`pairs`, their store, and `missed`, what computes them."""
+        self.pairs = WatchedPairs(
+            [_pair_spec(name, setup) for name in setup.pairs], self.clock, SEED
+        )
+        self.pairs.landed = lambda *what: self._tell(self.watcher.pairs_landed, *what)
+        self.engine.on_pair_call = lambda call: self._tell(self.watcher.pairs_called, call)
+        self.missed = MissedPairs(
+            self.engine,
+            self.pairs,
+            setup.pairs,
+            self.batcher.share_below(),
+            setup.limits.hang_after_ms,
+            self.clock,
+            self.metrics,
+        )
+        self.pairs.on_invalidate(self.missed.invalidated)
 
     def _land(self, model: str, users: Sequence[UserId], raw: F32, snapshot: int) -> F32:
         served = self.cache.land(model, users, raw, snapshot)
@@ -148,13 +203,18 @@ class World:
         return self.ranker.score(batch)
 
     def request(
-        self, user: UserId, timeout_ms: float = 50, ranker: str = "", top_k: int = 0
+        self,
+        user: UserId,
+        timeout_ms: float = 50,
+        ranker: str = "",
+        top_k: int = 0,
+        items: Sequence[int] = ITEMS,
     ) -> RankRequest:
-        """A request for five fixed items that arrives now."""
+        """A request that arrives now."""
         return RankRequest(
             user=user,
-            item_hashes=np.array([3, 50, 7, 96, 12], dtype=np.uint64),
-            item_features=np.zeros((5, 0), dtype=np.float32),
+            item_hashes=np.array(items, dtype=np.uint64),
+            item_features=np.zeros((len(items), 0), dtype=np.float32),
             ranker=ranker,
             deadline_ns=self.clock.monotonic_ns() + round(timeout_ms * MS),
             top_k=top_k,
@@ -174,6 +234,7 @@ class World:
             asyncio.create_task(self.batcher.run()),
             asyncio.create_task(self.cache.run()),
             asyncio.create_task(self.refresher.run()),
+            asyncio.create_task(self.missed.run()),
         ]
         try:
             yield
@@ -182,7 +243,7 @@ class World:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert self.cache.check() == []
+            assert self.cache.check() == self.pairs.check() == []
             if self.faults:
                 raise self.faults[0]
 
@@ -210,3 +271,8 @@ def _spec(name: str, setup: Setup) -> TableSpec:
         default=np.full(DIM, -1, dtype=np.float32),
         failover_ttl_ms=setup.policies[name].ages.failover_ttl_ms,
     )
+
+
+def _pair_spec(name: str, setup: Setup) -> TableSpec:
+    default = np.full(PAIR_DIM, -1, dtype=np.float32)
+    return TableSpec(name, PAIR_DIM, 1, setup.dtype, setup.capacity, default, holds="pairs")

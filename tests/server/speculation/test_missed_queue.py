@@ -13,48 +13,60 @@ USERS: list[UserId] = [1, 2, 3, "1"]
 
 
 class Twin:
-    """A list of (user, items shown last first, asked at), who asked last at the end."""
+    """A list of (user, [(item, asked at), ...] shown last first), who asked last at the end."""
 
     def __init__(self) -> None:
-        self.users: list[tuple[UserId, list[int], int]] = []
+        self.users: list[tuple[UserId, list[tuple[int, int]]]] = []
 
     def pairs(self) -> int:
-        return sum(len(items) for _, items, _ in self.users)
+        return sum(len(items) for _, items in self.users)
 
     def add(self, user: UserId, items: list[int], running: set[int], now_ns: int) -> int:
-        before = [items for name, items, _ in self.users if name == user]
-        waiting = before[0] if before else []
+        waiting = next((items for name, items in self.users if name == user), [])
         new = [item for item in items if item not in running]
-        merged = new + [item for item in waiting if item not in new]
+        merged = [(item, now_ns) for item in new]
+        merged += [(item, at) for item, at in waiting if item not in new]
         self.users = [each for each in self.users if each[0] != user]
         if merged:
-            self.users.append((user, merged, now_ns))
-        return len(items) - len([item for item in new if item not in waiting])
+            self.users.append((user, merged))
+        return len(items) - len([item for item in new if item not in dict(waiting)])
 
     def shrink(self) -> int:
         before = self.pairs()
         if self.users:
-            user, items, at = self.users[-1]
-            self.users[-1] = user, items[: LIMITS.batch_pairs], at
+            user, items = self.users[-1]
+            self.users[-1] = user, items[: LIMITS.batch_pairs]
         while self.pairs() > LIMITS.queue_limit:
-            user, items, at = self.users[0]
-            self.users[0] = user, items[:-1], at
+            user, items = self.users[0]
+            self.users[0] = user, items[:-1]
             self.users = [each for each in self.users if each[1]]
         return before - self.pairs()
 
-    def expire(self, now_ns: int) -> int:
-        before = self.pairs()
-        self.users = [each for each in self.users if now_ns - each[2] <= LIMITS.ttl_ms * MS]
-        return before - self.pairs()
-
-    def take(self) -> list[tuple[UserId, list[int]]]:
+    def take(self, now_ns: int) -> tuple[list[tuple[UserId, list[int]]], int]:
+        """Stale pairs go from whoever asked longest ago, and from those whose turn it is."""
         batch: list[tuple[UserId, list[int]]] = []
-        room = LIMITS.batch_pairs
-        while self.users and len(batch) < LIMITS.batch_users and len(self.users[-1][1]) <= room:
-            user, items, _ = self.users.pop()
-            batch.append((user, items))
+        room, before = LIMITS.batch_pairs, self.pairs()
+        while self.users and self.trim(0, now_ns):
+            pass
+        while self.users and len(batch) < LIMITS.batch_users:
+            user = self.users[-1][0]
+            self.trim(-1, now_ns)
+            if not self.users or self.users[-1][0] != user:
+                continue
+            if len(self.users[-1][1]) > room:
+                break
+            user, items = self.users.pop()
+            batch.append((user, [item for item, _ in items]))
             room -= len(items)
-        return batch
+        return batch, before - self.pairs() - (LIMITS.batch_pairs - room)
+
+    def trim(self, at: int, now_ns: int) -> bool:
+        user, items = self.users[at]
+        kept = [(item, asked) for item, asked in items if now_ns - asked <= LIMITS.ttl_ms * MS]
+        self.users[at] = user, kept
+        if not kept:
+            del self.users[at]
+        return kept != items
 
 
 ADD = st.tuples(
@@ -63,11 +75,11 @@ ADD = st.tuples(
     st.lists(st.integers(0, 9), unique=True, max_size=9),
     st.sets(st.integers(0, 9), max_size=3),
 )
-OTHER = st.tuples(st.sampled_from(["expire", "take"]), st.just(0), st.just([]), st.just(set()))
+TAKE = st.tuples(st.just("take"), st.just(0), st.just([]), st.just(set()))
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.one_of(ADD, ADD, OTHER), st.sampled_from([0, 10, 90])), max_size=25))
+@given(st.lists(st.tuples(st.one_of(ADD, ADD, TAKE), st.sampled_from([0, 10, 90])), max_size=25))
 def test_it_keeps_what_a_list_would(
     steps: list[tuple[tuple[str, UserId, list[int], set[int]], int]],
 ) -> None:
@@ -79,11 +91,10 @@ def test_it_keeps_what_a_list_would(
             expected = twin.add(user, items, running, now_ns)
             assert queue.add(user, hashes, running, now_ns) == expected
             assert queue.shrink() == twin.shrink()
-        elif what == "expire":
-            assert queue.expire(now_ns) == twin.expire(now_ns)
         else:
-            batch = [(each.user, each.item_hashes.tolist()) for each in queue.take()]
-            assert batch == twin.take()
+            taken, stale = queue.take(now_ns)
+            batch = [(each.user, each.item_hashes.tolist()) for each in taken]
+            assert (batch, stale) == twin.take(now_ns)
         assert len(queue) == twin.pairs() <= LIMITS.queue_limit
 
 
@@ -91,6 +102,6 @@ def test_hashes_come_back_whole() -> None:
     queue = MissedQueue(LIMITS)
     hashes = np.array([0, 2**63, 2**64 - 1], dtype=np.uint64)
     assert queue.add(2**64 - 1, hashes, (), 0) == 0
-    (batch,) = queue.take()
+    (batch,), _ = queue.take(0)
     assert (batch.user, batch.item_hashes.dtype) == (2**64 - 1, np.uint64)
     assert batch.item_hashes.tolist() == hashes.tolist()
