@@ -75,12 +75,13 @@ class Child:
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:]) or "(it said nothing)"
 
-    def wait_ready(self, path: str, timeout_s: float) -> float:
-        """Returns when GET `path` answers 200, with the seconds it took; ChildDied otherwise."""
+    def wait_ready(self, path: str, timeout_s: float, poll_s: float = _POLL_S) -> float:
+        """Returns when GET `path` answers 200, asked every `poll_s`, with the seconds it took;
+        ChildDied otherwise."""
         start = time.perf_counter()
         while not self._answers(path):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(_POLL_S)
+                status = self._process.wait(poll_s)
                 raise ChildDied(f"{self}: ended with status {status}:\n{self.last_words()}")
             if time.perf_counter() - start > timeout_s:
                 raise ChildDied(f"{self}: not ready in {timeout_s:.0f} s:\n{self.last_words()}")

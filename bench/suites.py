@@ -4,7 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from predawn.bench import codec, eviction, faults, harness, limits, machine, serve, store
+from predawn.bench import (
+    codec,
+    eviction,
+    faults,
+    harness,
+    limits,
+    machine,
+    models,
+    serve,
+    store,
+    swap,
+)
 from predawn.bench.harness import Effort, Row, Stamp
 from predawn.server.errors import UnknownName
 
@@ -22,6 +33,8 @@ SUITES: dict[str, Suite] = {
     "eviction": eviction.run,
     "serve": serve.run,
     "faults": faults.run,
+    "swap": swap.run,
+    "models": models.run,
 }
 
 

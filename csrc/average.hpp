@@ -10,14 +10,14 @@
 // Design: finite values beyond the format's range become its largest, as an infinity would be no
 //   embedding. int8 is rounded until it stays: a scale that is rounded again may move by one bit.
 //   Sums and products are not fused (setup.py), so that numpy gets the same bits.
-// Memory: none but `Rounding`'s, a stored part. Cost: docs/benchmarks.md, `models`; no atomics.
+// Memory: none but `Rounding`'s, a part as bytes. Cost: docs/benchmarks.md, `models`; no atomics.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <limits>
 #include <vector>
 
 #include "rows.hpp"
@@ -57,48 +57,59 @@ inline void exponential_mean(const float* raw, const float* before, float weight
 class Rounding {
  public:
   Rounding(Dtype dtype, std::size_t dim)
-      : format_(dtype, static_cast<std::uint32_t>(dim), 1),
-        stored_(format_.padded_bytes() / 8 + 1),
-        again_(dtype == Dtype::kInt8 ? dim : 0) {}
+      : dtype_(dtype), dim_(dim), by_(converters(best_isa())), steps_(is_int8() ? dim : 0) {}
 
   // Rounds `parts` parts in place.
   void apply(float* values, std::size_t parts) noexcept {
-    if (format_.dtype() == Dtype::kFp32) return;
-    for (std::size_t part = 0; part < parts; ++part, values += format_.dim()) one(values);
+    if (is_int8()) {
+      for (std::size_t part = 0; part < parts; ++part) as_bytes(values + part * dim_);
+    } else if (dtype_ != Dtype::kFp32) {
+      const std::size_t count = parts * dim_;
+      for (std::size_t i = 0; i < count; i += kAtOnce) {
+        as_words(values + i, std::min(kAtOnce, count - i));
+      }
+    }
   }
 
  private:
+  static constexpr std::size_t kAtOnce = 512;
   static constexpr float kHalfMost = 65504.0f;
   static constexpr float kBf16Most = 3.3895314e38f;
 
-  void one(float* values) noexcept {
-    if (format_.dtype() != Dtype::kInt8) {
-      const float most = format_.dtype() == Dtype::kFp16 ? kHalfMost : kBf16Most;
-      for (std::size_t i = 0; i < format_.dim(); ++i) {
-        const float value = values[i];  // a NaN is not above nor below anything, and stays
-        values[i] = value > most ? most : (value < -most ? -most : value);
-      }
-      through_the_store(values, values);
-      return;
+  [[nodiscard]] bool is_int8() const noexcept { return dtype_ == Dtype::kInt8; }
+
+  void as_words(float* values, std::size_t count) const noexcept {
+    std::uint16_t words[kAtOnce];
+    const float most = dtype_ == Dtype::kFp16 ? kHalfMost : kBf16Most;
+    for (std::size_t i = 0; i < count; ++i) {
+      const float value = values[i];  // a NaN is not above nor below anything, and stays
+      const float cut = value > most ? most : value;
+      values[i] = cut < -most ? -most : cut;
     }
-    through_the_store(values, values);
+    if (dtype_ == Dtype::kFp16) {
+      by_.to_half(values, words, count);
+      by_.from_half(words, values, count);
+    } else {
+      by_.to_bf16(values, words, count);
+      by_.from_bf16(words, values, count);
+    }
+  }
+
+  // Ends when the scale does not move any more: the steps are the same then, too.
+  void as_bytes(float* values) noexcept {
+    float before = std::numeric_limits<float>::infinity();
     for (;;) {
-      through_the_store(values, again_.data());
-      if (std::memcmp(values, again_.data(), format_.dim() * sizeof(float)) == 0) return;
-      std::copy(again_.begin(), again_.end(), values);
+      const float scale = part_to_int8(by_, values, steps_.data(), dim_);
+      by_.from_int8(steps_.data(), scale, values, dim_);
+      if (scale == before || !(scale > 0)) return;
+      before = scale;
     }
   }
 
-  void through_the_store(const float* from, float* to) noexcept {
-    float scales[kScales];
-    auto* bytes = reinterpret_cast<std::byte*>(stored_.data());
-    format_.store(from, bytes, scales);
-    format_.load(bytes, scales, to, 1);
-  }
-
-  RowFormat format_;
-  std::vector<std::uint64_t> stored_;
-  std::vector<float> again_;
+  Dtype dtype_;
+  std::size_t dim_;
+  Converters by_;
+  std::vector<std::int8_t> steps_;
 };
 
 }  // namespace predawn

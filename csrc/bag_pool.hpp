@@ -5,9 +5,9 @@
 // Functions: out[b] = sum over bag b of weight * row, or that over the number of its rows. A
 //   position outside the table adds nothing, does not count for the mean, and is counted in what is
 //   returned; an empty bag gives zeros. Offsets ascend from 0; the caller has checked them.
-// Design: a bag's positions become takes (bag_pool_portable.hpp), with the scale of a row of bytes
-//   in the take's factor, so that the sums widen bytes without it.
-// Memory: takes of the longest bag, of the thread, kept. Cost: docs/benchmarks.md, `models`.
+// Design: positions become takes (bag_pool_portable.hpp), with the scale of a row of bytes in the
+//   take's factor, so that the sums widen bytes without it; then bag after bag is summed.
+// Memory: a take a position, of the thread, kept. Cost: docs/benchmarks.md, `models`.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,7 @@ struct Bags {
 
 namespace detail {
 
-inline void add_up(const StoredRows& table, std::span<const Take> takes, const AddUps& by,
+inline void add_up(const StoredRows& table, const Takes& takes, const AddUps& by,
                    float* out) noexcept {
   switch (table.dtype) {
     case Dtype::kFp32:
@@ -57,32 +57,47 @@ inline void add_up(const StoredRows& table, std::span<const Take> takes, const A
   }
 }
 
+// The takes of one bag; returns how many.
+inline std::size_t takes_of(const StoredRows& table, const Bags& bags, std::size_t bag,
+                            Take* takes) noexcept {
+  std::size_t count = 0;
+  const auto end = static_cast<std::size_t>(bags.offsets[bag + 1]);
+  for (auto i = static_cast<std::size_t>(bags.offsets[bag]); i < end; ++i) {
+    const auto row = static_cast<std::size_t>(bags.ids[i]);
+    const float weight = bags.weights == nullptr ? 1.0f : bags.weights[i];
+    const bool is_there = row < table.count;
+    const bool is_scaled = is_there && table.scales != nullptr;
+    takes[count] = {row, is_scaled ? weight * table.scales[row] : weight};
+    count += is_there ? 1 : 0;
+  }
+  return count;
+}
+
 }  // namespace detail
 
 // out: [bags, table.width]. Returns the positions outside the table. Throws only where the thread's
 // takes cannot grow.
 inline std::size_t bag_pool(const StoredRows& table, const Bags& bags, Isa isa, float* out) {
   static thread_local std::vector<Take> takes;
+  static thread_local std::vector<std::size_t> ends;
+  const std::size_t count = bags.offsets.size() - 1;
+  if (takes.size() < bags.ids.size() + 1) takes.resize(bags.ids.size() + 1);
+  if (ends.size() < count) ends.resize(count);
+  std::size_t all = 0;
+  for (std::size_t bag = 0; bag < count; ++bag) {
+    all += detail::takes_of(table, bags, bag, takes.data() + all);
+    ends[bag] = all;
+  }
   const AddUps by = add_ups(isa);
-  std::size_t outside = 0;
-  for (std::size_t bag = 0; bag + 1 < bags.offsets.size(); ++bag, out += table.width) {
-    takes.clear();
-    for (std::int64_t i = bags.offsets[bag]; i < bags.offsets[bag + 1]; ++i) {
-      const std::int64_t id = bags.ids[static_cast<std::size_t>(i)];
-      if (!table.has(id)) {
-        ++outside;
-        continue;
-      }
-      const auto row = static_cast<std::size_t>(id);
-      const float weight = bags.weights == nullptr ? 1.0f : bags.weights[i];
-      takes.push_back({row, table.dtype == Dtype::kInt8 ? weight * table.scales[row] : weight});
-    }
-    detail::add_up(table, takes, by, out);
-    if (!bags.is_mean || takes.size() < 2) continue;
-    const float share = 1.0f / static_cast<float>(takes.size());
+  for (std::size_t bag = 0, begin = 0; bag < count; ++bag, out += table.width) {
+    const std::size_t own = ends[bag] - begin;
+    detail::add_up(table, {takes.data() + begin, own, all - begin}, by, out);
+    begin = ends[bag];
+    if (!bags.is_mean || own < 2) continue;
+    const float share = 1.0f / static_cast<float>(own);
     for (std::size_t j = 0; j < table.width; ++j) out[j] *= share;
   }
-  return outside;
+  return bags.ids.size() - all;
 }
 
 }  // namespace predawn

@@ -1,6 +1,7 @@
 // The sums of a bag of rows, in plain C++: what the vector versions of it compute.
 //
-// What: `Take`, a row and what it counts; `add_up`, rows of floats, halves or bytes.
+// What: `Take`, a row and what it counts; `Takes`, those of a bag; `add_up`, rows of floats, halves
+//   or bytes.
 // When not: which rows a bag has, and whether they exist (bag_pool.hpp).
 // Functions: out[j] = sum over the takes, in their order, of factor * row[j]. Sums are floats.
 // Design: one row behind the other. The vector versions keep 64 sums in registers and go over the
@@ -11,7 +12,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "convert_portable.hpp"
 
@@ -22,9 +22,16 @@ struct Take {
   float factor;
 };
 
+// The takes of one bag, and those of the bags after it, whose rows may be asked for meanwhile.
+struct Takes {
+  const Take* begin;
+  std::size_t count;
+  std::size_t all;
+};
+
 // Rows of `width` values from `rows` on; `out` has `width` floats.
 template <class Stored>
-using AddUp = void (*)(const Stored* rows, std::size_t width, std::span<const Take> takes,
+using AddUp = void (*)(const Stored* rows, std::size_t width, const Takes& takes,
                        float* out) noexcept;
 
 struct AddUps {
@@ -40,10 +47,10 @@ inline float widened(std::uint16_t half) noexcept { return float_of_half(half); 
 inline float widened(std::int8_t byte) noexcept { return static_cast<float>(byte); }
 
 template <class Stored>
-void add_up(const Stored* rows, std::size_t width, std::span<const Take> takes,
-            float* out) noexcept {
+void add_up(const Stored* rows, std::size_t width, const Takes& takes, float* out) noexcept {
   std::fill_n(out, width, 0.0f);
-  for (const Take& take : takes) {
+  for (std::size_t i = 0; i < takes.count; ++i) {
+    const Take& take = takes.begin[i];
     const Stored* row = rows + take.row * width;
     for (std::size_t j = 0; j < width; ++j) out[j] += take.factor * widened(row[j]);
   }

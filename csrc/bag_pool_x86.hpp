@@ -3,8 +3,8 @@
 // What: `avx512_add_ups` (64 columns at a time), `avx2_add_ups` (AVX2, FMA and F16C, 32).
 // When not: on a CPU without them; bag_pool.hpp asks.
 // Functions: as bag_pool_portable.hpp says; product and sum are fused.
-// Design: sums stay in registers over the whole bag. A row is asked for 8 takes before its turn, in
-//   full, when the first columns are summed.
+// Design: sums stay in registers over the whole bag. Between two rows that are summed, one of a
+//   later bag is asked for: all of a bag at once would be more than a core keeps in flight.
 // Memory: none. Cost: docs/benchmarks.md, `models`; no atomics.
 #pragma once
 
@@ -19,17 +19,28 @@
 
 namespace predawn {
 
-inline constexpr std::size_t kTakesAhead = 8;
-
+// Rows are asked for 16 KiB before their turn, which the first cache has room for.
 template <class Stored>
-void ask_for_row(const Stored* rows, std::size_t width, std::span<const Take> takes,
-                 std::size_t at) noexcept {
-  if (at >= takes.size()) return;
-  const auto* first = reinterpret_cast<const std::byte*>(rows + takes[at].row * width);
-  for (std::size_t byte = 0; byte < width * sizeof(Stored); byte += 64) {
-    __builtin_prefetch(first + byte);
+class Ahead {
+ public:
+  Ahead(const Stored* rows, std::size_t width) noexcept
+      : rows_(reinterpret_cast<const std::byte*>(rows)),
+        bytes_(width * sizeof(Stored)),
+        takes_(std::clamp<std::size_t>((std::size_t{16} << 10) / (bytes_ + 1), 4, 64)) {}
+
+  // For the take at `i`.
+  void ask(const Takes& takes, std::size_t i) const noexcept {
+    if (i + takes_ >= takes.all) return;
+    const std::byte* row = rows_ + takes.begin[i + takes_].row * bytes_;
+    for (std::size_t byte = 0; byte < bytes_; byte += 64) __builtin_prefetch(row + byte);
+    __builtin_prefetch(row + bytes_ - 1);  // numpy's rows do not begin with a cache line
   }
-}
+
+ private:
+  const std::byte* rows_;
+  std::size_t bytes_;
+  std::size_t takes_;
+};
 
 // GCC 12 takes the deliberately undefined operands inside its own AVX-512 intrinsics for a mistake
 // of their callers.
@@ -58,8 +69,9 @@ PREDAWN_AVX512 __m512 widened(const std::int8_t* from, __mmask16 mask) noexcept 
 }
 
 template <class Stored>
-PREDAWN_AVX512 void add_up(const Stored* rows, std::size_t width, std::span<const Take> takes,
+PREDAWN_AVX512 void add_up(const Stored* rows, std::size_t width, const Takes& takes,
                            float* out) noexcept {
+  const Ahead ahead(rows, width);
   for (std::size_t column = 0; column < width; column += kVectors * kLanes) {
     __mmask16 masks[kVectors];
     __m512 sums[kVectors];
@@ -69,10 +81,11 @@ PREDAWN_AVX512 void add_up(const Stored* rows, std::size_t width, std::span<cons
       masks[v] = at < width ? lanes_within(width - at) : static_cast<__mmask16>(0);
       sums[v] = _mm512_setzero_ps();
     }
-    for (std::size_t i = 0; i < takes.size(); ++i) {
-      if (column == 0) ask_for_row(rows, width, takes, i + kTakesAhead);
-      const Stored* row = rows + takes[i].row * width + column;
-      const __m512 factor = _mm512_set1_ps(takes[i].factor);
+    for (std::size_t i = 0; i < takes.count; ++i) {
+      if (column == 0) ahead.ask(takes, i);
+      const Take take = takes.begin[i];
+      const Stored* row = rows + take.row * width + column;
+      const __m512 factor = _mm512_set1_ps(take.factor);
 #  pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
         sums[v] = _mm512_fmadd_ps(factor, widened(row + v * kLanes, masks[v]), sums[v]);
@@ -105,15 +118,17 @@ PREDAWN_AVX2 __m256 widened(const std::int8_t* from) noexcept {
 
 // Whole blocks of 32 columns from registers, the rest one value at a time.
 template <class Stored>
-PREDAWN_AVX2 void add_up(const Stored* rows, std::size_t width, std::span<const Take> takes,
+PREDAWN_AVX2 void add_up(const Stored* rows, std::size_t width, const Takes& takes,
                          float* out) noexcept {
+  const Ahead ahead(rows, width);
   std::size_t column = 0;
   for (; column + kVectors * kLanes <= width; column += kVectors * kLanes) {
     __m256 sums[kVectors] = {};
-    for (std::size_t i = 0; i < takes.size(); ++i) {
-      if (column == 0) ask_for_row(rows, width, takes, i + kTakesAhead);
-      const Stored* row = rows + takes[i].row * width + column;
-      const __m256 factor = _mm256_set1_ps(takes[i].factor);
+    for (std::size_t i = 0; i < takes.count; ++i) {
+      if (column == 0) ahead.ask(takes, i);
+      const Take take = takes.begin[i];
+      const Stored* row = rows + take.row * width + column;
+      const __m256 factor = _mm256_set1_ps(take.factor);
 #  pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
         sums[v] = _mm256_fmadd_ps(factor, widened(row + v * kLanes), sums[v]);
@@ -126,7 +141,8 @@ PREDAWN_AVX2 void add_up(const Stored* rows, std::size_t width, std::span<const 
   }
   for (; column < width; ++column) {
     float sum = 0;
-    for (const Take& take : takes) {
+    for (std::size_t i = 0; i < takes.count; ++i) {
+      const Take take = takes.begin[i];
       sum += take.factor * portable::widened(rows[take.row * width + column]);
     }
     out[column] = sum;

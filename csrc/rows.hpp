@@ -51,6 +51,25 @@ inline constexpr std::array<std::size_t, 4> kDtypeBytes{4, 2, 2, 1};
   return dtype == Dtype::kInt8 ? kScales : std::numeric_limits<std::uint32_t>::max();
 }
 
+// One part of `dim` values as int8; returns its scale.
+inline float part_to_int8(const Converters& by, const float* from, std::int8_t* to,
+                          std::size_t dim) noexcept {
+  // The largest scale that times 127 is not infinite: a hair below the largest float / 127.
+  constexpr float kScaleMax = 0x1.020406p121f;
+  const std::uint32_t largest = by.largest(from, dim);
+  if (largest >= kInfinityBits) {
+    std::memset(to, 0, dim);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  const float scale = std::min(std::bit_cast<float>(largest) / 127.0f, kScaleMax);
+  if (scale < std::numeric_limits<float>::min()) {
+    std::memset(to, 0, dim);
+    return 0;
+  }
+  by.to_int8(from, 1.0f / scale, to, dim);
+  return scale;
+}
+
 class RowFormat {
  public:
   // `parts` is within most_parts(dtype), `isa` is supported.
@@ -90,7 +109,8 @@ class RowFormat {
         return;
       case Dtype::kInt8:
         for (std::size_t part = 0; part < parts_; ++part) {
-          scales[part] = store_part(from + part * dim_, to + part * dim_);
+          auto* bytes_of_part = reinterpret_cast<std::int8_t*>(to + part * dim_);
+          scales[part] = part_to_int8(converters_, from + part * dim_, bytes_of_part, dim_);
         }
         return;
     }
@@ -135,25 +155,6 @@ class RowFormat {
   }
 
  private:
-  // The largest scale that times 127 is not infinite: a hair below the largest float / 127.
-  static constexpr float kScaleMax = 0x1.020406p121f;
-
-  // One part as int8; returns its scale.
-  float store_part(const float* from, std::byte* to) const noexcept {
-    const std::uint32_t largest = converters_.largest(from, dim_);
-    if (largest >= kInfinityBits) {
-      std::memset(to, 0, dim_);
-      return std::numeric_limits<float>::quiet_NaN();
-    }
-    const float scale = std::min(std::bit_cast<float>(largest) / 127.0f, kScaleMax);
-    if (scale < std::numeric_limits<float>::min()) {
-      std::memset(to, 0, dim_);
-      return 0;
-    }
-    converters_.to_int8(from, 1.0f / scale, reinterpret_cast<std::int8_t*>(to), dim_);
-    return scale;
-  }
-
   Converters converters_;
   std::uint32_t dim_;
   std::uint32_t parts_;

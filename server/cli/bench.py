@@ -10,6 +10,7 @@ import typer
 
 from predawn.server.cli.options import Json, Seed
 from predawn.server.cli.output import Output, progress
+from predawn.server.cli.serve import one_thread_for_numpy
 from predawn.server.cli.torture import torture
 from predawn.server.errors import PredawnError
 
@@ -63,6 +64,7 @@ def bench(
 
     Example: predawn bench store --json store.jsonl
     """
+    one_thread_for_numpy()
     from predawn.bench import report
     from predawn.bench.suites import SUITES, run_suite
 

@@ -1,0 +1,174 @@
+"""The native layers one by one: the first layer, averages, bags and small products."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+import torch
+
+from predawn.bench import compiled, limits_layers, limits_memory, models_first
+from predawn.bench.harness import Case, Effort, Row, Stamp, Subject, measure
+from predawn.bench.models_cases import agree, in_turn
+from predawn.csrc import _layers
+from predawn.server.request import F32, I64
+
+_DIM, _PARTS = 64, 3
+_KINDS = ("float32", "float16", "int8")
+_TABLE_ROWS = 100_000
+_BATCHES = 64  # of different bags
+_FP16_MOST = 65_504.0
+
+
+def rows(mark: Stamp, *, effort: Effort, smoke: bool) -> list[Row]:
+    """Every case, interleaved."""
+    few = (4,) if smoke else (1, 4, 16, 64)
+    averaged = (16,) if smoke else (1, 64)
+    with ExitStack() as tables:
+        cases = [
+            *models_first.cases(smoke),
+            *(_products(width, n) for width in (64, 256) for n in few),
+            *(_averages(dtype, n) for dtype in ("fp16", "int8") for n in averaged),
+            *(_bags(kind, 4 if smoke else 256, tables) for kind in _KINDS),
+        ]
+        return measure(mark, cases, effort)
+
+
+def _products(width: int, n: int) -> Case:
+    rng = np.random.default_rng(2)
+    x, weights, bias = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((n, width), (width, width), width)
+    )
+    panels, out, spare = _layers.Panels(weights), np.empty_like(x), np.empty_like(x)
+    tensors = [torch.from_numpy(each) for each in (x, weights, bias)]
+
+    def own() -> object:
+        _layers.matvec(x, panels, bias, out, True)
+        return out
+
+    def by_numpy() -> object:
+        np.dot(x, weights, spare)
+        np.add(spare, bias, spare)
+        return np.maximum(spare, 0, out=spare)
+
+    def by_torch() -> object:
+        return torch.addmm(tensors[2], tensors[0], tensors[1]).relu_()
+
+    name = f"dense layer {width} to {width}, {n} rows"
+    agree(name, "numpy", own(), by_numpy(), 1e-5)
+    agree(name, "torch eager", own(), by_torch(), 1e-5)
+    return Case(
+        name,
+        Subject("predawn", own, n),
+        peers=(Subject("torch eager", by_torch, n), Subject("numpy", by_numpy, n)),
+        limit=limits_layers.slowest(n * width * width, width * width * 4, n),
+        per="row",
+    )
+
+
+def _averages(dtype: str, n: int) -> Case:
+    rng = np.random.default_rng(3)
+    raw = rng.normal(size=(n, _DIM)).astype(np.float32)
+    previous = rng.normal(size=(n, _DIM * (_PARTS - 1))).astype(np.float32)
+    previous[::3, _DIM:] = np.nan
+    out = np.empty((n, _DIM * _PARTS), np.float32)
+    tensors = torch.from_numpy(raw), torch.from_numpy(previous)
+
+    def own() -> object:
+        _layers.average_quantise(raw, previous, out, dtype)
+        return out
+
+    by_numpy = partial(_average_numpy, raw, previous, dtype)
+    by_torch = partial(_average_torch, *tensors, dtype)
+    name = f"mean of {_PARTS} x {_DIM} as {dtype}, {n} rows"
+    agree(name, "numpy", own(), by_numpy(), 1e-6)
+    agree(name, "torch eager", own(), by_torch(), 1e-6)
+    return Case(
+        name,
+        Subject("predawn", own, n),
+        peers=(Subject("numpy", by_numpy, n), Subject("torch eager", by_torch, n)),
+        limit=Subject("memcpy", partial(np.copyto, np.empty_like(out), out.copy()), n),
+        per="row",
+    )
+
+
+def _average_numpy(raw: F32, previous: F32, dtype: str) -> F32:
+    """As the server did before it was native; int8 is rounded once, which is a little less."""
+    parts = np.concatenate([raw[:, None], previous.reshape(len(raw), -1, _DIM)], axis=1)
+    served = np.nanmean(parts, axis=1)
+    rows = np.concatenate([served[:, None], parts[:, :-1]], axis=1)
+    if dtype == "fp16":
+        halves = np.clip(rows, -_FP16_MOST, _FP16_MOST).astype(np.float16)
+        of_halves: F32 = halves.astype(np.float32).reshape(len(raw), -1)
+        return of_halves
+    scale = np.abs(rows).max(axis=2, keepdims=True) / np.float32(127)
+    steps = np.rint(rows * (np.float32(1) / scale)) * scale
+    of_steps: F32 = steps.astype(np.float32).reshape(len(raw), -1)
+    return of_steps
+
+
+def _average_torch(raw: torch.Tensor, previous: torch.Tensor, dtype: str) -> torch.Tensor:
+    parts = torch.cat([raw[:, None], previous.view(len(raw), -1, _DIM)], dim=1)
+    rows = torch.cat([parts.nanmean(dim=1)[:, None], parts[:, :-1]], dim=1)
+    if dtype == "fp16":
+        return rows.clamp(-_FP16_MOST, _FP16_MOST).half().float().flatten(1)
+    scale = rows.abs().amax(dim=2, keepdim=True) / 127
+    return (torch.round(rows * (1 / scale)) * scale).flatten(1)
+
+
+def _bags(kind: str, bags: int, tables: ExitStack) -> Case:
+    rng = np.random.default_rng(4)
+    each = 10
+    values = rng.normal(size=(_TABLE_ROWS, _DIM)).astype(np.float32)
+    scales = np.abs(values).max(axis=1) / np.float32(127) if kind == "int8" else None
+    steps = values if scales is None else np.rint(values / scales[:, None])
+    table = steps.astype(kind)
+    offsets = np.arange(0, bags * each + 1, each)
+    batches = list(rng.integers(0, _TABLE_ROWS, (_BATCHES, bags * each)))
+    out = np.empty((bags, _DIM), np.float32)
+    of_table, of_offsets = torch.from_numpy(table), torch.from_numpy(offsets[:-1])
+
+    def own(ids: I64) -> object:
+        _layers.bag_pool(table, ids, offsets, out, scales)
+        return out
+
+    def by_numpy(ids: I64) -> object:
+        rows = table[ids].astype(np.float32)
+        if scales is not None:
+            rows *= scales[ids, None]
+        return np.add.reduceat(rows, offsets[:-1], axis=0)
+
+    def by_torch(ids: torch.Tensor) -> object:
+        return torch.nn.functional.embedding_bag(ids, of_table, of_offsets, mode="sum")
+
+    def subject(name: str, call: Callable[[I64], object]) -> Subject:
+        return Subject(name, in_turn([partial(call, ids) for ids in batches]), bags * each)
+
+    name = f"{bags} bags of {each} {kind} x {_DIM}"
+    agree(name, "numpy", own(batches[0]), by_numpy(batches[0]), 1e-5)
+    peers = [subject("numpy", by_numpy)]
+    absent = {"torch embedding_bag": "takes no int8 rows"}
+    if kind != "int8":
+        tensors = [torch.from_numpy(ids) for ids in batches]
+        within = 1e-5 if kind == "float32" else 2e-3
+        agree(name, "torch embedding_bag", own(batches[0]), by_torch(tensors[0]), within)
+        calls = [partial(by_torch, ids) for ids in tensors]
+        peers.append(Subject("torch embedding_bag", in_turn(calls), bags * each))
+        absent = {}
+    return Case(
+        name,
+        subject("predawn", own),
+        peers=tuple(peers),
+        limit=_copied_rows(table.itemsize * _DIM, tables),
+        absent=absent,
+        per="row",
+    )
+
+
+def _copied_rows(row_bytes: int, tables: ExitStack) -> Subject | None:
+    """Rows at random positions, asked for ahead and copied out, by a native loop."""
+    try:
+        gather = limits_memory.random_rows(_TABLE_ROWS * row_bytes, row_bytes, huge=False)
+    except compiled.Missing:
+        return None
+    return tables.enter_context(gather).subject("random rows")
