@@ -5,7 +5,7 @@ the server down with its error instead of leaving it half alive.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import metadata
 
@@ -13,60 +13,68 @@ from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.cache import StorePlace, TableSpec, UserCache
 from predawn.server.clock import Clock, SystemClock
 from predawn.server.config import Config, UserModelConfig
+from predawn.server.engine import Described, Engine
+from predawn.server.engine_process import ProcessEngine
+from predawn.server.engine_recent import Recent
+from predawn.server.engine_supervisor import Watch
 from predawn.server.engine_thread import ThreadEngine
 from predawn.server.history import History
 from predawn.server.http.services import Services
+from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
+from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline import Pipeline
+from predawn.server.pipeline_pairs import PairReader
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.refresher import Refresher
+from predawn.server.speculation.missed import MissedPairs, PairLimits
+from predawn.server.versions import ServedModel, Versions
 from predawn.server.wiring_models import (
     Models,
+    described_on_disk,
     engine_recipes,
     models_of,
     nobody,
+    recipes,
     try_in_engine,
 )
+
+_HANGS = 5  # a batch counts as hung; after so many times as long its process is killed
 
 
 @asynccontextmanager
 async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[Services]:
     """The server behind the routes, with its threads and tasks; ends them on the way out."""
     clock = clock or SystemClock()
-    metrics = Metrics(tuple(config.models), tuple(config.rankers))
+    metrics = Metrics(tuple(config.models), tuple(config.rankers), tuple(config.pairs))
     async with AsyncExitStack() as ends:
         history = History.from_config(config.history, clock, config.seed)
         history.open()
         ends.callback(history.close)
-        engine = ThreadEngine(
-            engine_recipes(config),
-            nobody(config),
-            history.gather,
-            clock,
-            metrics,
-            config.batcher.batch_limit,
-            config.engine.nice,
-        )
+        in_process = config.engine.isolation == "process"
+        expected = described_on_disk(config) if in_process else None
+        engine = _engine(config, history, expected, clock, metrics)
         engine.start()
         ends.callback(engine.close)
-        models = models_of(config, await engine.ready())
-        await try_in_engine(config, models, engine)
+        models = models_of(config, expected or await engine.ready())
+        if expected is None:
+            await try_in_engine(config, models, engine)
         policies = {name: _policy(each) for name, each in config.models.items()}
-        cache = UserCache(
-            [_table(config, name, models) for name in config.models],
-            clock,
-            config.store.flush_delay,
-            config.store.flush_rows,
-            place=StorePlace(config.store.path, config.store.huge_pages),
-        )
+        cache, pair_cache = _caches(config, models, clock)
         ends.callback(cache.close)
-        limits = _batcher_limits(config)
-        batcher = Batcher(engine, cache.land, cache.flushed, clock, limits, metrics)
+        ends.callback(pair_cache.close)
+        batcher = Batcher(
+            engine, cache.land, cache.flushed, clock, _batcher_limits(config), metrics
+        )
         cache.on_invalidate(batcher.invalidated)
         refresher = Refresher(batcher, cache, policies, history.users, clock, metrics)
-        metrics.queue_depth, metrics.store = batcher.depths, cache.stats
+        missed = _missed(config, engine, pair_cache, batcher, clock, metrics)
+        pair_cache.on_invalidate(missed.invalidated)
+        metrics.queue_depth, metrics.pairs_waiting = batcher.depths, missed.waiting
+        metrics.store = lambda: {**cache.stats(), **pair_cache.stats()}
         pipeline = Pipeline(
             cache,
+            PairReader(pair_cache, _ttls_ms(config), missed.ask, metrics),
             batcher,
             refresher.schedule,
             engine.score,
@@ -75,6 +83,8 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             clock,
             metrics,
         )
+        versions = _versions(config, models, engine, cache, clock, metrics)
+        ends.callback(versions.close)
         tasks = await ends.enter_async_context(asyncio.TaskGroup())
         background = [
             tasks.create_task(work, name=name)
@@ -82,7 +92,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
                 "cache": cache.run(),
                 "batcher": batcher.run(),
                 "refresher": refresher.run(),
+                "missed": missed.run(),
                 "history": history.run(),
+                "models": engine.ready(),
             }.items()
         ]
         yield Services(
@@ -93,13 +105,68 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             history=history,
             refresher=refresher,
             cache=cache,
+            pairs=pair_cache,
             rankers={name: each.model for name, each in models.rankers.items()},
-            snapshots=models.versions,
+            versions=versions,
             version=metadata.version("predawn"),
         )
         await batcher.close()
         for task in background:
             task.cancel()
+
+
+def _engine(
+    config: Config,
+    history: History,
+    expected: Mapping[str, Described] | None,
+    clock: Clock,
+    metrics: Metrics,
+) -> ThreadEngine | ProcessEngine:
+    """expected: what the snapshots tell of the models already: the server serves before a process
+    has loaded them, and a model that cannot be loaded then ends it."""
+    engine = config.engine
+    made = (engine_recipes(config), nobody(config), history.gather, clock, metrics)
+    common = (*made, config.batcher.batch_limit, engine.nice)
+    if engine.isolation == "thread":
+        return ThreadEngine(*common)
+    watch = Watch(hang_ms=_HANGS * engine.hang_after)
+    return ProcessEngine(*common, watch, expected)
+
+
+def _caches(config: Config, models: Models, clock: Clock) -> tuple[UserCache, PairCache]:
+    place = StorePlace(config.store.path, config.store.huge_pages)
+    users = UserCache(
+        [_table(config, name, models) for name in config.models],
+        clock,
+        config.store.flush_delay,
+        config.store.flush_rows,
+        place=place,
+    )
+    pairs = [_pair_table(config, name, models) for name in config.pairs]
+    return users, PairCache(pairs, clock, place=place)
+
+
+def _versions(
+    config: Config,
+    models: Models,
+    engine: Engine,
+    cache: UserCache,
+    clock: Clock,
+    metrics: Metrics,
+) -> Versions:
+    recent = Recent(nobody(config), config.batcher.batch_limit)
+    on_loop = InlineRankers(models.rankers, recipes(config), models.versions, recent, clock)
+    served = {
+        name: ServedModel(
+            recipe,
+            models.dims.get(name, 0),
+            mean_default=name in config.models and config.models[name].default == "mean",
+        )
+        for name, recipe in recipes(config).items()
+    }
+    versions = Versions(served, engine, on_loop, cache, clock, metrics)
+    metrics.model_versions = versions.numbers
+    return versions
 
 
 def _policy(model: UserModelConfig) -> ModelPolicy:
@@ -124,6 +191,39 @@ def _table(config: Config, name: str, models: Models) -> TableSpec:
         failover_ttl_ms=model.failover_ttl,
         average_weight=model.average_weight if model.average == "exponential" else None,
     )
+
+
+def _pair_table(config: Config, name: str, models: Models) -> TableSpec:
+    return TableSpec(
+        model=name,
+        dim=models.dims[name],
+        average_over=1,
+        dtype=config.store.dtype,
+        capacity=config.pairs[name].capacity,
+        default=models.defaults[name],
+        holds="pairs",
+    )
+
+
+def _missed(
+    config: Config,
+    engine: Engine,
+    cache: PairCache,
+    batcher: Batcher,
+    clock: Clock,
+    metrics: Metrics,
+) -> MissedPairs:
+    limits = {
+        name: PairLimits(each.ttl, each.queue_limit, each.batch_users, each.batch_pairs)
+        for name, each in config.pairs.items()
+    }
+    hang_after_ms = config.engine.hang_after
+    share = batcher.share_below()
+    return MissedPairs(engine, cache, limits, share, hang_after_ms, clock, metrics)
+
+
+def _ttls_ms(config: Config) -> dict[str, int]:
+    return {name: each.ttl for name, each in config.pairs.items()}
 
 
 def _batcher_limits(config: Config) -> BatcherLimits:
