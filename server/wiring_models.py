@@ -132,6 +132,7 @@ def models_of(config: Config, described: _Described) -> Models:
     for name, ranker in rankers.items():
         if ranker.model.inline:
             _try(config, models, name, ranker.model)
+            ranker.recent.append(_trial(config, models, name, ranker.model))
     return models
 
 

@@ -1,66 +1,17 @@
-"""The server as wired: what a configuration gives, and what it refuses to start with."""
+"""The server as wired: what a configuration gives."""
 
 import asyncio
 import gc
 import re
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
+from wiring_cases import config, rank, refreshed
 
-from predawn.server.config import Config
-from predawn.server.errors import ConfigError
 from predawn.server.history import Events
-from predawn.server.http.services import Services
-from predawn.server.request import RankReply, RankRequest, Source
+from predawn.server.request import Source
 from predawn.server.wiring import running
-from predawn.server.wiring_models import load_models
-
-
-def config(model: dict[str, Any] | None = None, **changes: Any) -> Config:
-    """One user model, two rankers over it."""
-    ranker = {"factory": "factories:sum_ranker", "user_models": ["sum"]}
-    settings: dict[str, Any] = {
-        "models": {"sum": {"factory": "factories:counting", **(model or {})}},
-        "rankers": {"ctr": ranker, "like": {**ranker, "task": "like"}},
-        "history": {"durability": "process"},
-    }
-    return Config(**{**settings, **changes})
-
-
-def request(services: Services, ranker: str, user: int | str = 7) -> RankRequest:
-    return RankRequest(
-        user=user,
-        item_hashes=np.array([3, 1, 2], dtype=np.uint64),
-        item_features=np.zeros((3, 0), dtype=np.float32),
-        ranker=ranker,
-        deadline_ns=services.clock.monotonic_ns() + 1_000_000_000,
-        top_k=0,
-    )
-
-
-async def rank(services: Services, ranker: str = "ctr", user: int | str = 7) -> RankReply:
-    asked = request(services, ranker, user)
-    reply = await services.pipeline.rank(asked)
-    services.pipeline.after_reply(asked, reply)
-    return reply
-
-
-async def refreshed(services: Services) -> None:
-    """Until the refresh that the request just made has scheduled has ended well."""
-    ended = asyncio.Event()
-    counted = services.metrics.refreshed
-
-    def count(model: str, outcome: str, users: int = 1) -> None:
-        counted(model, outcome, users)
-        if outcome == "ok":
-            ended.set()
-
-    with mock.patch.object(services.metrics, "refreshed", count):
-        async with asyncio.timeout(5):
-            await ended.wait()
 
 
 def test_soap_serves_the_default_then_what_was_computed_behind_the_request() -> None:
@@ -157,42 +108,6 @@ def test_a_background_task_that_dies_ends_the_server_with_its_error() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         asyncio.run(main())
     assert raised.group_contains(KeyError)
-
-
-@pytest.mark.parametrize(
-    ("changes", "field", "reason"),
-    [
-        ({"model": {"factory": "factories:wrong_shape"}}, "models.sum", "expected float32 [1, 4]"),
-        ({"model": {"factory": "factories:countin"}}, "models.sum.factory", "mean 'counting'"),
-        ({"model": {"default": [1.0, 2.0]}}, "models.sum.default", "has 2 values, the model has 4"),
-        ({"model": {"default": "mean"}}, "models.sum.default", "needs a snapshot"),
-    ],
-)
-def test_a_model_that_cannot_serve_is_refused(
-    changes: dict[str, Any], field: str, reason: str
-) -> None:
-    with pytest.raises(ConfigError) as raised:
-        load_models(config(**changes))
-    assert raised.value.field == field
-    assert reason in raised.value.reason
-
-
-@pytest.mark.parametrize(
-    ("ranker", "field", "reason"),
-    [
-        ({"task": "clik"}, "rankers.ctr.task", "did you mean 'click'?"),
-        ({"user_models": ["sum", "two"]}, "rankers.ctr", "got 8 user values, expected 4"),
-    ],
-)
-def test_a_ranker_that_does_not_fit_is_refused(
-    ranker: dict[str, Any], field: str, reason: str
-) -> None:
-    two = {name: {"factory": "factories:counting"} for name in ("sum", "two")}
-    given = {"factory": "factories:sum_ranker", "user_models": ["sum"], **ranker}
-    with pytest.raises(ConfigError) as raised:
-        load_models(config(models=two, rankers={"ctr": given}))
-    assert raised.value.field == field
-    assert reason in raised.value.reason
 
 
 def test_a_restart_with_a_store_directory_serves_at_once_what_was_computed(tmp_path: Path) -> None:
