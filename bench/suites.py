@@ -26,6 +26,12 @@ class Suite(Protocol):
     def __call__(self, mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]: ...
 
 
+def _jolt(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
+    from predawn.bench import jolt  # imports torch, which other suites need not wait for
+
+    return jolt.run(mark, smoke=smoke, effort=effort)
+
+
 SUITES: dict[str, Suite] = {
     "limits": limits.run,
     "codec": codec.run,
@@ -35,6 +41,7 @@ SUITES: dict[str, Suite] = {
     "faults": faults.run,
     "swap": swap.run,
     "models": models.run,
+    "jolt": _jolt,
 }
 
 
