@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from predawn.server.request import F32, RankBatch, UserBatch
+from predawn.server.request import F32, PairBatch, RankBatch, Source, UserBatch
 
 DIM = 4
 
@@ -37,6 +37,40 @@ class FailsOnce(CountingModel):
         if self.calls == 3:
             raise RuntimeError("broken")
         return super().embed(batch)
+
+
+class PairCountingModel:
+    """Embeds a pair as [user as models see it, item, events of the user], modulo 1000; fails for
+    item 13."""
+
+    dim = 3
+
+    def embed_pairs(self, batch: PairBatch) -> F32:
+        if (batch.item_hashes == 13).any():
+            raise RuntimeError("item 13")
+        row_user = np.arange(len(batch.users.users)).repeat(np.diff(batch.offsets))
+        columns = (batch.users.users[row_user], batch.item_hashes)
+        out = np.stack([each % np.uint64(1000) for each in columns], axis=1).astype(np.float32)
+        events = batch.users.counts.sum(axis=1, keepdims=True)
+        return np.concatenate([out, events[row_user]], axis=1)
+
+
+class PairRanker:
+    """Scores a candidate .9 where the model of pairs knows it, else .1; all of it is checked."""
+
+    tasks = ("click",)
+    item_features: tuple[str, ...] = ()
+    inline = True
+
+    def score(self, batch: RankBatch) -> F32:
+        n = len(batch.item_hashes)
+        if batch.pairs.shape != (n, 3) or batch.pair_sources.shape != (n, 1):
+            raise ValueError(f"got pairs {batch.pairs.shape}, {batch.pair_sources.shape}")
+        known = batch.pair_sources[:, 0] == Source.DIRECT
+        items = (batch.item_hashes % np.uint64(1000)).astype(np.float32)
+        if (batch.pairs[known, 1] != items[known]).any():
+            raise ValueError("an embedding of another item")
+        return np.where(known, 0.9, 0.1).astype(np.float32).reshape(n, 1)
 
 
 class SumRanker:
@@ -76,6 +110,14 @@ def counting(snapshot: Path | None) -> CountingModel:
 
 def fails_once(snapshot: Path | None) -> FailsOnce:
     return FailsOnce()
+
+
+def pair_counting(snapshot: Path | None) -> PairCountingModel:
+    return PairCountingModel()
+
+
+def pair_ranker(snapshot: Path | None) -> PairRanker:
+    return PairRanker()
 
 
 def sum_ranker(snapshot: Path | None) -> SumRanker:

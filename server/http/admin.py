@@ -31,19 +31,25 @@ class HintRoute:
 
 
 class InvalidateRoute:
-    """Handler of POST /v1/invalidate: forgets embeddings, of all models or of those named."""
+    """Handler of POST /v1/invalidate: forgets embeddings of users and of their pairs, of all models
+    or of those named."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._models = tuple(services.config.models)
+        self._pairs = tuple(services.config.pairs)
 
     async def __call__(self, call: Call) -> web.Response:
-        """Replies with the number of embeddings that were there."""
+        """Replies with the number of user embeddings that were there; pairs are not counted."""
         http = self._services.config.http
         body = members(await read_body(call.request, http), ("users", "models"))
         users = user_list(body.get("users"), http.events_limit)
-        models = model_list(body["models"], self._models) if "models" in body else None
-        return json_response({"removed": self._services.cache.invalidate(users, models)})
+        known = (*self._models, *self._pairs)
+        models = model_list(body["models"], known) if "models" in body else known
+        of_pairs = [name for name in models if name in self._pairs]
+        of_users = [name for name in models if name in self._models]
+        self._services.pairs.invalidate(users, of_pairs)
+        return json_response({"removed": self._services.cache.invalidate(users, of_users)})
 
 
 def members(body: bytes, known: Sequence[str]) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def user_id(field: str, value: Any) -> UserId:
 
 
 def model_list(value: Any, known: Sequence[str]) -> list[str]:
-    """At least one name of a user model."""
+    """At least one name of a model that embeds."""
     names = name_list(value)
     for i, name in enumerate(names):
         if name not in known:

@@ -5,6 +5,7 @@ from typing import Any
 
 from predawn.server.config import Config
 from predawn.server.http.admin import VERSION_LIMIT
+from predawn.server.metrics import PAIR_SOURCES
 from predawn.server.request import Source
 
 Schema = dict[str, Any]
@@ -46,6 +47,7 @@ def schemas(config: Config) -> dict[str, Schema]:
             version={"type": "string"},
             config=_OBJECT,
             models=_OBJECT,
+            pairs=_OBJECT,
             rankers=_OBJECT,
             in_flight=_COUNT,
             metrics=_OBJECT,
@@ -89,12 +91,17 @@ def _rank_reply() -> dict[str, Schema]:
     )
     model = _closed(snapshot=_COUNT, reason={"type": "string"})
     scores = {"type": "array", "items": {"type": "number"}}
-    explain = _closed(models=_map_of(model), tasks=_map_of(scores))
+    of_pairs = _closed(
+        sources={"type": "array", "items": {"enum": [source.label for source in PAIR_SOURCES]}},
+        ages_ms={"type": "array", "items": {"type": ["integer", "null"]}},
+    )
+    explain = _closed(models=_map_of(model), tasks=_map_of(scores), pairs=_map_of(of_pairs))
+    counts = _closed(**{source.label: _COUNT for source in PAIR_SOURCES})
     ranked = _closed(id=_ref("Id"), score={"type": "number"})
     members: Schema = {
         "ranker": _NAME,
         "items": {"type": "array", "items": ranked, "description": "Best first."},
-        "sources": _closed(user=_map_of(served), pairs=_map_of(_map_of(_COUNT))),
+        "sources": _closed(user=_map_of(served), pairs=_map_of(counts)),
         "degraded": {
             "type": "boolean",
             "description": "An embedding is not what was asked for: late, failed or refused.",
@@ -134,7 +141,8 @@ def _events(config: Config) -> dict[str, Schema]:
 def _users(config: Config) -> dict[str, Schema]:
     limit = config.http.events_limit
     users: Schema = {"type": "array", "items": _ref("Id"), "minItems": 1, "maxItems": limit}
-    models: Schema = {"type": "array", "items": {"enum": list(config.models)}, "minItems": 1}
+    known = [*config.models, *config.pairs]
+    models: Schema = {"type": "array", "items": {"enum": known}, "minItems": 1}
     return {
         "Users": _closed(users=users),
         "Scheduled": _closed(scheduled=_COUNT),

@@ -59,10 +59,15 @@ class Ops:
                     name: {"snapshot": live[name], "mode": model.mode}
                     for name, model in services.config.models.items()
                 },
+                "pairs": {
+                    name: {"snapshot": live[name], "ttl_ms": pairs.ttl}
+                    for name, pairs in services.config.pairs.items()
+                },
                 "rankers": {
                     name: {
                         "snapshot": live[name],
                         "user_models": services.config.rankers[name].user_models,
+                        "pair_models": services.config.rankers[name].pair_models,
                         "tasks": ranker.tasks,
                         "item_features": ranker.item_features,
                     }
@@ -76,12 +81,13 @@ class Ops:
 
 def summary(config: Config) -> dict[str, object]:
     """The settings, but for what belongs to the machine alone or to a factory: paths, options."""
-    private = {"snapshot", "factory", "options"}
+    private = {"snapshot", "factory", "options", "program"}
     return config.model_dump(
         mode="json",
         exclude={
             "history": {"path"},
             "models": {"__all__": private},
+            "pairs": {"__all__": private},
             "rankers": {"__all__": private},
         },
     )

@@ -17,8 +17,9 @@ from predawn.server.errors import BadRequest, UnknownName
 from predawn.server.http.errors import HEADERS
 from predawn.server.http.intake import Call, read_body, timeout_ns
 from predawn.server.http.services import Services
+from predawn.server.metrics import PAIR_SOURCES
 from predawn.server.models.contract import RankerModel
-from predawn.server.request import F32, RankReply, RankRequest, Source, UserRow
+from predawn.server.request import F32, PairRows, RankReply, RankRequest, Source, UserRow
 
 TIMING_HEADER = "x-predawn-timing"
 """Sent as "1" in a request, it asks for a reply header of the same name: "recv_ns=..,decode=..,
@@ -133,7 +134,7 @@ def reply_tail(request: RankRequest, reply: RankReply, took_us: int) -> bytes:
                 name: {"source": _LABELS[row.source], "age_ms": age_of(row)}
                 for name, row in reply.users.items()
             },
-            "pairs": {},
+            "pairs": {name: pair_counts(rows) for name, rows in reply.pairs.items()},
         },
         "degraded": reply.degraded,
         "took_us": took_us,
@@ -144,13 +145,19 @@ def reply_tail(request: RankRequest, reply: RankReply, took_us: int) -> bytes:
     return orjson.dumps(tail, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
+def pair_counts(rows: PairRows) -> dict[str, int]:
+    """Candidates by what their pair's embedding came from."""
+    return {source.label: rows.counts[source] for source in PAIR_SOURCES}
+
+
 def age_of(row: UserRow) -> int | None:
     """None where a vector has no age: nothing was known of the user."""
     return row.age_ms if row.age_ms >= 0 else None
 
 
 def explanation(reply: RankReply) -> dict[str, object]:
-    """Snapshot and reason of each user model; scores of each task in the order of "items"."""
+    """Snapshot and reason of each user model; scores of each task, sources and ages of each pair
+    model in the order of "items"."""
     tasks: dict[str, F32] = {}
     if reply.task_scores is not None:
         best = reply.task_scores[reply.order]
@@ -158,4 +165,11 @@ def explanation(reply: RankReply) -> dict[str, object]:
     models = {
         name: {"snapshot": row.snapshot, "reason": row.reason} for name, row in reply.users.items()
     }
-    return {"models": models, "tasks": tasks}
+    pairs = {
+        name: {
+            "sources": [_LABELS[source] for source in rows.sources[reply.order].tolist()],
+            "ages_ms": [age if age >= 0 else None for age in rows.ages_ms[reply.order].tolist()],
+        }
+        for name, rows in reply.pairs.items()
+    }
+    return {"models": models, "tasks": tasks, "pairs": pairs}

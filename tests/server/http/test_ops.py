@@ -51,6 +51,7 @@ def test_info_says_what_is_served_and_what_it_counted() -> None:
         assert info["rankers"]["ctr"] == {
             "snapshot": 4,
             "user_models": ["fresh", "blank"],
+            "pair_models": [],
             "tasks": ["click", "like"],
             "item_features": ["price", "age"],
         }

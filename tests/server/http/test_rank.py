@@ -12,7 +12,7 @@ import uvloop
 from http_rig import GOOD, RANKERS, Rig, Script, StaticRanker, last_is_best, rig, run
 
 from predawn.server.http.rank import columns_of
-from predawn.server.request import RankReply, RankRequest, Source, UserRow
+from predawn.server.request import PairRows, RankReply, RankRequest, Source, UserRow
 
 
 def test_the_reply_has_items_sources_and_the_rest() -> None:
@@ -52,9 +52,34 @@ def test_explain_adds_snapshots_reasons_and_task_scores_in_the_order_of_items() 
                 "blank": {"snapshot": 0, "reason": "failed: boom"},
             },
             "tasks": {"click": [3.0, 2.0], "like": [1.5, 1.0]},
+            "pairs": {},
         }
 
     run(test)
+
+
+def test_pairs_are_counted_by_source_and_explained_in_the_order_of_items() -> None:
+    sources = np.array([Source.DIRECT, Source.DEFAULT, Source.DIRECT], dtype=np.uint8)
+    ages_ms = np.array([5, -1, 70_000], dtype=np.int64)
+
+    async def with_pairs(request: RankRequest) -> RankReply:
+        reply = await last_is_best(request)
+        rows = np.zeros((3, 2), dtype=np.float32)
+        reply.pairs = {"fm": PairRows(rows, sources, ages_ms, [2, 0, 0, 0, 0, 0, 1])}
+        return reply
+
+    async def test(it: Rig) -> None:
+        body = b'{"user":1,"items":[10,20,30],"top_k":2,"explain":true}'
+        reply = (await it.client.post("/v1/rank", body)).json
+        assert reply["sources"]["pairs"] == {
+            "fm": {"direct": 2, "user_mean": 0, "neighbour": 0, "default": 1}
+        }
+        assert [item["id"] for item in reply["items"]] == [30, 20]
+        assert reply["explain"]["pairs"] == {
+            "fm": {"sources": ["direct", "default"], "ages_ms": [70_000, None]}
+        }
+
+    run(test, Script(with_pairs))
 
 
 def test_the_pipeline_is_asked_what_the_body_says() -> None:
