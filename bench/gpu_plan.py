@@ -102,7 +102,17 @@ def parts(rig: Rig, mark: Stamp, ceilings: Ceilings) -> dict[str, Callable[[], I
 
         return contention_rows(rig, mark)
 
-    return {"foundation model": model, "launch": launch, "contention": contention}
+    def settings() -> Iterable[Row]:
+        from predawn.bench.gpu_settings import settings_rows
+
+        return settings_rows(rig, mark, ceilings)
+
+    return {
+        "foundation model": model,
+        "launch": launch,
+        "contention": contention,
+        "settings": settings,
+    }
 
 
 def small_cases(device: str, count: int = 5) -> list[Case]:

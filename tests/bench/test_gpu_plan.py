@@ -65,7 +65,7 @@ def test_compilations_after_the_first_count_are_counted(monkeypatch: pytest.Monk
 
 def test_parts_are_begun_only_when_called() -> None:
     parts = gpu_plan.parts(host_rig(), Stamp("gpu", "", ""), Ceilings(1e9, 1e9))
-    assert list(parts) == ["foundation model", "launch", "contention"]
+    assert list(parts) == ["foundation model", "launch", "contention", "settings"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
