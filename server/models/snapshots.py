@@ -12,26 +12,38 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as print_tensors
 
 from predawn.server.errors import SnapshotError
+from predawn.server.models.tensor_file import Tensors, read_tensors
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "Snapshot",
+    "Tensors",
+    "is_version",
+    "load_snapshot",
+    "read_manifest",
+    "snapshot_directories",
+    "snapshot_version",
+    "write_snapshot",
+]
 
 SCHEMA = "predawn-snapshot/1"
 MANIFEST = "manifest.json"
 _VERSION = re.compile(r"[0-9]{6,9}")
 _FILE = re.compile(r"[a-z][a-z0-9_]{0,63}\.safetensors")
 _WRITING = ".writing-"
-
-Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +61,14 @@ class Snapshot:
         if name not in self.sizes:
             have = ", ".join(sorted(self.sizes)) or "none"
             raise SnapshotError(str(self.path / name), f"is not in the snapshot; it has {have}")
-        content = _checked_bytes(self.path / name, self.sizes[name], self.digests[name])
-        try:
-            return parse_tensors(content)
-        except SafetensorError as error:
-            raise SnapshotError(str(self.path / name), f"is not safetensors: {error}") from None
+        digest = hashlib.sha256()
+        with _opened(self.path / name, self.sizes[name]) as file:
+            try:
+                tensors = read_tensors(file, digest.update)
+            except ValueError as error:
+                raise SnapshotError(str(self.path / name), f"is not safetensors: {error}") from None
+        _check(self.path / name, digest.hexdigest(), self.digests[name])
+        return tensors
 
     def section(self, name: str) -> dict[str, Any]:
         """The object `meta[name]`; SnapshotError when this snapshot has no such part."""
@@ -99,7 +114,9 @@ def load_snapshot(path: Path | str, version: int | None = None) -> Snapshot:
         reason = f"says it is version {snapshot.version}, its name says {version}: renamed?"
         raise SnapshotError(str(directory / MANIFEST), reason)
     for name, size in snapshot.sizes.items():
-        _checked_bytes(directory / name, size, snapshot.digests[name])
+        with _opened(directory / name, size) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        _check(directory / name, found, snapshot.digests[name])
     return snapshot
 
 
@@ -224,19 +241,25 @@ def _from_manifest(directory: Path, manifest: dict[str, Any]) -> Snapshot:
     return Snapshot(directory, version, cast(dict[str, Any], meta), sizes, digests)
 
 
-def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
+@contextmanager
+def _opened(path: Path, size: int) -> Generator[BufferedReader]:
+    """The file, when it is there and of that size; what reading it raises is said of it."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                reason = f"has {found} bytes, the manifest says {size}: cut off or replaced"
+                raise SnapshotError(str(path), reason)
+            yield file
     except FileNotFoundError:
         raise SnapshotError(str(path), "is missing: the snapshot is half written") from None
     except OSError as error:
         raise SnapshotError(str(path), f"cannot be read: {error}") from None
-    if len(content) != size:
-        reason = f"has {len(content)} bytes, the manifest says {size}: cut off or replaced"
-        raise SnapshotError(str(path), reason)
-    if hashlib.sha256(content).hexdigest() != digest:
+
+
+def _check(path: Path, found: str, digest: str) -> None:
+    if found != digest:
         raise SnapshotError(str(path), "does not match its SHA-256: damaged or replaced")
-    return content
 
 
 def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> Tensors:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predawn.server.errors import SnapshotError
@@ -71,6 +71,7 @@ def test_a_single_version_and_no_version_cannot_be_asked_for(tmp_path: Path) -> 
     assert versions(tmp_path) == [1]
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     whole=st.lists(st.booleans(), min_size=1, max_size=6),
     keep=st.integers(1, 4),
