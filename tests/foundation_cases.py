@@ -27,7 +27,9 @@ def foundation(shape: FoundationShape = SHAPE, seed: int = 1) -> FoundationNet:
     net = untrained_foundation(shape, seed)
     chance = torch.Generator().manual_seed(seed)
     for name, parameter in net.named_parameters():
-        if name != "items.weight":
+        if name == "statistics":
+            parameter.data = torch.randn(parameter.shape, generator=chance)
+        elif name != "items.weight":
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=chance)
     return net
 

@@ -4,8 +4,9 @@ HSTU (Zhai et al. 2024, arXiv 2402.17152) as SOLARIS uses such a model (arXiv 26
 tasks, an intermediate layer tapped, the tapped vector compressed by an auto-encoder that is trained
 with everything else. The exact forms below are our choice.
 
-  token       x = V[item] W_v + G[gap] + F W_f. Events: F holds type bits and sines of position and
-              time. Candidates: sines of where the history ends and what is known of the user.
+  token       x = V[item] W_v + S[item] W_s + G[gap] + F W_f. S: statistics of the item in training.
+              Events: F holds type bits and sines of position and time. Candidates: sines of where
+              the history ends and what is known of the user.
   block       u, q, k, v = SiLU(W LN(x) + b)                                       HSTU Eq. 1
               a_i = 1/N sum_{j seen by i} SiLU(alpha q_i . k_j) v_j, alpha = d^-0.5      Eq. 2
               x <- x + W_o (LN(a) * u) + b_o                                             Eq. 3
@@ -29,17 +30,20 @@ from torch import Tensor, nn
 
 from predawn.server.models.foundation_shape import FoundationShape, foundation_shape
 from predawn.server.models.foundation_tokens import GAPS
+from predawn.server.models.item_table import statistics_width
 from predawn.server.models.snapshots import Tensors
 
 EPS = 1e-6
 
 
 class TokenBatch(NamedTuple):
-    """Tokens of B users, T at most. items, gaps: int64 [B, T]; features: float [B, T, F]."""
+    """Tokens of B users, T at most. items, gaps: int64 [B, T]; features: float [B, T, F];
+    statistics: float [B, T, S] as they were at the time, None for those that the net keeps."""
 
     items: Tensor
     gaps: Tensor
     features: Tensor
+    statistics: Tensor | None = None
 
 
 class Pairs(NamedTuple):
@@ -119,10 +123,13 @@ class FoundationNet(nn.Module):
             random = torch.randn((rows, columns), generator=generator)
             return nn.Parameter(random * (rows**-0.5 if scale is None else scale))
 
-        items = torch.randn((1 + shape.item_rows, shape.item_width), generator=generator)
+        items = torch.randn((1 + shape.item_rows, shape.item_width), generator=generator) * 0.3
         items[0] = 0
         self.items = nn.Embedding(len(items), shape.item_width, 0, _weight=items, sparse=True)
         self.item_in = weight(shape.item_width, width)
+        known = torch.zeros((1 + shape.item_rows, statistics_width(tasks)))
+        self.statistics = nn.Parameter(known, requires_grad=False)
+        self.statistics_in = weight(statistics_width(tasks), width)
         self.gaps = weight(GAPS, width, 0.3)
         self.features_in = weight(shape.features, width, 0.3)
         self.blocks = nn.ModuleList(
@@ -152,8 +159,9 @@ class FoundationNet(nn.Module):
         return self._heads(tapped, y)
 
     def _embed(self, tokens: TokenBatch) -> Tensor:
-        vectors = self.items(tokens.items) @ self.item_in + self.gaps[tokens.gaps]
-        embedded: Tensor = vectors + tokens.features @ self.features_in
+        known = self.statistics[tokens.items] if tokens.statistics is None else tokens.statistics
+        items = self.items(tokens.items) @ self.item_in + known @ self.statistics_in
+        embedded: Tensor = items + self.gaps[tokens.gaps] + tokens.features @ self.features_in
         return embedded
 
     def _heads(self, tapped: Tensor, last: Tensor) -> Pairs:

@@ -94,7 +94,7 @@ class FoundationModel:
         self._layers = layers
         place = layers.device
         with torch.no_grad():
-            table = net.items.weight @ net.item_in
+            table = net.items.weight @ net.item_in + net.statistics @ net.statistics_in
             self._items = table.to(place, layers.dtype)
             self._gaps = net.gaps.detach().to(place)
             self._features = net.features_in.detach().to(place)

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from predawn.server.models.foundation_shape import FoundationShape
+from predawn.server.models.foundation_shape import NEWEST, FoundationShape
 from predawn.server.models.item_table import embedding_rows
 from predawn.server.models.mixing import mix
 from predawn.server.request import F32, I64, U64, UserBatch
@@ -31,6 +31,8 @@ CANDIDATE = GAPS - 1
 _GAP_EDGES_MS = 1000 * 2 ** np.arange(GAPS - 3, dtype=np.int64)
 _TYPES_AT = np.uint64(48)
 _HOURS_ON_CIRCLE = np.pi / 12
+_SMOOTHING = 4.0  # events at the prior that a user's rates begin with
+_USUAL = 3.0  # log of a usual number of events
 _FIRST_WAVE, _FIRST_WAVE_MS, _LAST_WAVE_MS = 4.0, 60_000.0, 14 * 86_400_000.0
 
 
@@ -122,14 +124,42 @@ def candidate_features(shape: FoundationShape, batch: UserBatch, counts: I64, si
         [
             np.zeros((len(counts), shape.types)),
             places(shape, counts.astype(np.float64), since_ms.astype(np.float64)),
-            np.log1p(known) / 4,
-            known / np.maximum(known.max(axis=1, keepdims=True), 1),
+            (np.log1p(known) - _USUAL) / 2,
+            _log_odds(shape, known),
+            *_newest_rates(shape, batch),
             np.sin(angle),
             np.cos(angle),
             np.sign(own) * np.log1p(np.abs(own)),
         ],
         axis=1,
     ).astype(np.float32)
+
+
+def _log_odds(shape: FoundationShape, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each type's smoothed lifetime rate, less the prior's. [n, types]"""
+    prior = np.array(shape.rates)
+    shown = np.maximum(counts.max(axis=1, keepdims=True), 0)
+    yes, no = counts + _SMOOTHING * prior, shown - counts + _SMOOTHING * (1 - prior)
+    odds: NDArray[np.float64] = np.log(yes / no) - np.log(prior / (1 - prior))
+    return odds
+
+
+def _newest_rates(shape: FoundationShape, batch: UserBatch) -> list[NDArray[np.float64]]:
+    """Of each type over the newest events, smoothed by one event, less the prior: [n, types] each
+    for `NEWEST`."""
+    prior = np.array(shape.rates)
+    columns = min(NEWEST[-1], batch.types.shape[1])
+    used = np.minimum(batch.lengths, columns)
+    there = np.arange(columns) < used[:, None]
+    newest = np.where(there, batch.types[:, :columns], np.uint16(0))
+    bits = (newest[:, :, None] >> np.arange(shape.types, dtype=np.uint16)) & 1
+    sums = np.zeros((len(used), columns + 1, shape.types))
+    np.cumsum(bits, axis=1, out=sums[:, 1:])
+    rates: list[NDArray[np.float64]] = []
+    for depth in NEWEST:
+        shown = np.minimum(used, depth)[:, None]
+        rates.append(2 * ((sums[:, min(depth, columns)] + prior) / (shown + 1) - prior))
+    return rates
 
 
 def places(

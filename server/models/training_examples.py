@@ -40,7 +40,9 @@ class Items:
 @dataclass(frozen=True, slots=True)
 class Examples:
     """S states and R rows. states: dense as float32; sources: int64 [S]; starts, counts: rows of
-    each state; labels: [R, tasks], NaN where unknown."""
+    each state; labels: [R, tasks], NaN where unknown; requests, at_ms: int64 [S], of which request
+    and as of when; pairs: float32 [sum of counts, pair], state after state, NaN where unknown;
+    None without a model of pairs."""
 
     states: State
     sources: Tensor
@@ -48,6 +50,15 @@ class Examples:
     counts: I64
     candidates: Candidates
     labels: Tensor
+    requests: I64
+    at_ms: I64
+    pairs: Tensor | None = None
+
+    def pairs_of(self, states: I64) -> Tensor | None:
+        """Pair embeddings of the rows of some states, in the order of `rows_of`."""
+        if self.pairs is None:
+            return None
+        return self.pairs[torch.from_numpy(jagged_rows(self.counts, states))]
 
     def rows_of(self, states: I64) -> tuple[Tensor, Tensor]:
         """Rows of some states, and for each row the position of its state among them."""
@@ -119,4 +130,6 @@ def make_examples(
             torch.from_numpy(encoded.astype(np.float32)),
         ),
         labels=torch.from_numpy(labels[rows]),
+        requests=both,
+        at_ms=at_ms,
     )

@@ -82,7 +82,8 @@ class Fitter:
         self._mean.lerp_(user.detach().mean(dim=0), 0.05)
         user, sources = self._some_default(user, examples.sources[at, None])
         candidates = self._drop_items(examples.candidates.take(rows))
-        logits = self._ranker(user, sources, position, candidates)
+        pairs, pair_sources = self.some_pairs(examples.pairs_of(states), position)
+        logits = self._ranker(user, sources, position, candidates, pairs, pair_sources)
         loss = multi_task_loss(logits, examples.labels[rows])
         optimisers = (self._optimiser, self._table_optimiser)
         for optimiser in optimisers:
@@ -106,6 +107,27 @@ class Fitter:
             state.items.masked_fill(items, 0),
             state.bits,
         )
+
+    def some_pairs(
+        self, pairs: Tensor | None, position: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Pair embeddings as a server has them: of each state another share is there, of the rest
+        a half is filled with the mean over the user's others, a half is missing. NaN: unknown."""
+        if pairs is None:
+            return None, None
+        states = int(position.max()) + 1
+        known = ~pairs[:, 0].isnan()
+        pairs = pairs.nan_to_num()
+        share = torch.rand(states, generator=self._chance)[position]
+        covered = known & (torch.rand(len(pairs), generator=self._chance) < share)
+        count = torch.bincount(position[known], minlength=states)[position] - 1
+        filled = known & self._happens(0.5, len(pairs)) & (count > 0)
+        total = pairs.new_zeros((states, pairs.shape[1])).index_add_(0, position, pairs)
+        others = (total[position] - pairs) / count.clamp(min=1)[:, None]
+        mean, default = torch.tensor(int(Source.USER_MEAN)), torch.tensor(int(Source.DEFAULT))
+        absent = torch.where(filled, mean, default)
+        sources = torch.where(covered, torch.tensor(int(Source.DIRECT)), absent)
+        return torch.where(covered[:, None], pairs, others), sources[:, None]
 
     def _drop_items(self, candidates: Candidates) -> Candidates:
         lost = self._happens(self._settings.item_drop, len(candidates.embedding))

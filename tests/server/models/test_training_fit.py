@@ -1,6 +1,7 @@
 """The loss is Eq. 8 over known labels; the steps learn, and repeat by seed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from model_cases import RANKER, TOWER, tower
 
 from predawn.server.models.ranker_training import Candidates, RankerNet, untrained_ranker
 from predawn.server.models.training_examples import Examples
-from predawn.server.models.training_fit import FitSettings, fit, multi_task_loss, rate_at
+from predawn.server.models.training_fit import FitSettings, Fitter, fit, multi_task_loss, rate_at
 from predawn.server.models.user_tower import State, TowerNet
+from predawn.server.request import Source
 
 STATES = 256
 
@@ -38,6 +40,8 @@ def learnable(seed: int = 0) -> Examples:
             nothing(STATES, 16),
         ),
         labels=torch.cat([label, label], dim=1),
+        requests=np.arange(STATES),
+        at_ms=np.zeros(STATES, np.int64),
     )
 
 
@@ -87,3 +91,28 @@ def test_the_rate_rises_then_falls_to_nothing(steps: int) -> None:
     assert rate_at(0, 1) == 1
     top = rates.index(max(rates))
     assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_some_pair_embeddings_are_hidden_or_filled_and_unknown_ones_never_shown() -> None:
+    """Every source occurs; a filled one is the mean over the user's others of that step."""
+    net, _ = nets()
+    shape = replace(RANKER, pair=4, pair_models=1)
+    ranker = untrained_ranker(shape, net.items, 0)
+    fitter = Fitter(net, ranker, FitSettings(), 0, 10)
+    position = torch.arange(60).repeat_interleave(5)
+    pairs = torch.arange(300.0)[:, None].repeat(1, 4) + 1
+    pairs[::7] = torch.nan
+    shown, sources = fitter.some_pairs(pairs, position)
+    assert shown is not None and sources is not None
+    assert set(sources.unique().tolist()) == {Source.DIRECT, Source.USER_MEAN, Source.DEFAULT}
+    assert (sources[::7] == Source.DEFAULT).all() and shown.isfinite().all()
+    direct = sources[:, 0] == Source.DIRECT
+    assert torch.equal(shown[direct], pairs[direct])
+    row = int(torch.nonzero(sources[:, 0] == Source.USER_MEAN)[0])
+    state = slice(row // 5 * 5, row // 5 * 5 + 5)
+    others = pairs[state].nan_to_num().sum(dim=0) - pairs[row].nan_to_num()
+    known = int((~pairs[state, 0].isnan()).sum()) - 1
+    assert torch.equal(shown[row], others / known)
+    shares = direct.view(60, 5).float().mean(dim=1)
+    assert shares.min() == 0 and shares.max() > 0.7
+    assert fitter.some_pairs(None, position) == (None, None)
