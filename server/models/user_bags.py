@@ -58,7 +58,7 @@ class StoredBags(nn.Module):
         users, tables, bag = slots.shape
         ids = (slots - self.first_row[:-1, None]).flatten()
         offsets = torch.arange(users * tables + 1, device=slots.device) * bag
-        out, _ = bag_pool(self.rows, self.first_row, ids, offsets)
+        out, _ = bag_pool(self.rows, self.first_row, ids, offsets, scale=self.scale)
         return out
 
 

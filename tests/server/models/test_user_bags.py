@@ -42,7 +42,7 @@ def test_sums_are_those_of_the_trained_rows(dtype: TableDtype, error: float) -> 
     assert not got[0].any() and got[1:].any()
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
 def test_a_cuda_device_s_way_gives_the_same_sums(
     dtype: TableDtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,10 +52,10 @@ def test_a_cuda_device_s_way_gives_the_same_sums(
     calls: list[tuple[Tensor, ...]] = []
 
     def reference(
-        rows: Tensor, first_row: Tensor, ids: Tensor, offsets: Tensor
+        rows: Tensor, first_row: Tensor, ids: Tensor, offsets: Tensor, *, scale: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         calls.append((rows, first_row, ids, offsets))
-        return bag_pool_reference(rows, first_row, ids, offsets)
+        return bag_pool_reference(rows, first_row, ids, offsets, scale=scale)
 
     monkeypatch.setattr("predawn.server.models.user_bags.bag_pool", reference)
     got = bags.pooled_by_kernel(slots()).float()
