@@ -68,7 +68,7 @@ def test_the_config_is_named_by_flag_or_environment(served: list[Config]) -> Non
     [
         (["--port", "99999"], "predawn: http.port: 99999 should be less than or equal to 65535"),
         (["--set", "http.prot=1"], "did you mean http.port?"),
-        (["--set", "rankers.ctr.user_models=['summ']"], "no user model 'summ'; did you mean 'sum'?"),
+        (["--set", "rankers.ctr.user_models=['summ']"], "no user model 'summ'; did you mean 'sum'"),
         (["--log-level", "loud"], 'log.level: "loud" should be'),
     ],
 )
