@@ -62,8 +62,8 @@ class MissedPairs:
         self._asked = asyncio.Event()
 
     def ask(self, model: str, user: UserId, items: U64) -> None:
-        """Has the pairs of `user` and `items` uint64 [n], each once, computed behind the requests.
-        About 10 us for 100 items."""
+        """Has the pairs of `user` and `items` uint64 [n], each once, computed behind the
+        requests."""
         queue, running = self._queues[model], self._running
         computing = running.items.get(user, ()) if running and running.model == model else ()
         coalesced = queue.add(user, items, computing, self._clock.monotonic_ns())
