@@ -283,7 +283,12 @@ class PairModelConfig(Section):
         65_536, ge=1, description="Missed pairs waiting; above: those asked for longest ago go."
     )
     batch_users: int = Field(8, ge=1, description="Most users in one batch.")
-    batch_pairs: int = Field(1024, ge=1, description="Most pairs in one batch, and of one user.")
+    batch_pairs: int = Field(
+        512,
+        ge=1,
+        description="Most pairs in one batch, and of one user; a model that cannot be sliced keeps "
+        "the engine for all of it.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "PairModelConfig":

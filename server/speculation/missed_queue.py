@@ -26,7 +26,7 @@ class PairLimits:
     ttl_ms: int
     queue_limit: int = 65_536
     batch_users: int = 8
-    batch_pairs: int = 1024
+    batch_pairs: int = 512
 
 
 class MissedQueue:
