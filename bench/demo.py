@@ -67,7 +67,7 @@ class Demo:
         shift_ms = start_shift_ms(prepared.past, clock.wall_ms())
         with _steps(self.console) as step:
             step("starting the server", 0.0)
-            child.wait_ready("/readyz", rig.READY_S)
+            rig.wait_ready(child)
             step("starting the server", 1.0)
             _preload(child, prepared, shift_ms, step)
         traffic = Traffic(prepared.live, self.rate, RANKERS, shift_ms)

@@ -74,7 +74,7 @@ def account_of(info: dict[str, Any]) -> Account:
         age_p50_ms=next(iter(models.values()))["age_ms"]["p50"],
         queued=sum(metrics["queue_depth"].values()),
         events=metrics["events"],
-        store_entries=sum(table["entries"] for table in metrics["store"].values()),
+        store_entries=sum(table.get("entries", 0) for table in metrics["store"].values()),
     )
 
 

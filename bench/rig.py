@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from predawn.bench import machine, scrape
-from predawn.bench.child import Child, free_port
+from predawn.bench.child import Child, ChildDied, free_port
 from predawn.bench.load import OpenLoop, Send, Sink, Totals
 from predawn.bench.recorder import Recorder
 from predawn.server.clock import SystemClock
@@ -20,6 +20,8 @@ from predawn.server.request import I64
 Settings = dict[str, Any]
 READY_S = 60.0
 """Longest start of a server: on a cold disk the import of torch alone takes many seconds."""
+
+_POLL_S = 0.05
 
 PATIENCE = "1s"
 """Deadline of requests: above any pause of a machine, so that what is slow is measured and not
@@ -85,8 +87,18 @@ def start(settings: Settings, folder: Path) -> Child:
 def running(settings: Settings, folder: Path) -> Generator[Child, None, None]:
     """A server that is ready, stopped at the end; ChildDied says why it does not start."""
     with start(settings, folder) as child:
-        child.wait_ready("/readyz", READY_S)
+        wait_ready(child)
         yield child
+
+
+def wait_ready(child: Child) -> None:
+    """Until the server serves and its models are loaded: it answers without them before."""
+    child.wait_ready("/readyz", READY_S)
+    end_s = time.perf_counter() + READY_S
+    while not json.loads(child.get("/info")[1])["metrics"]["engine_ready"]:
+        if time.perf_counter() > end_s:
+            raise ChildDied(f"{child}: no models in {READY_S:.0f} s:\n{child.last_words()}")
+        time.sleep(_POLL_S)
 
 
 @contextmanager

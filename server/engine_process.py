@@ -306,4 +306,5 @@ class ProcessEngine:
 
     def _counts(self) -> EngineCounts:
         compiles = self._compiles_before + self._beat.compiles
-        return EngineCounts(self._restarts, compiles, self._beat.kept)
+        ready = self._ready is not None and self._ready.done() and not self._down
+        return EngineCounts(self._restarts, compiles, self._beat.kept, ready)

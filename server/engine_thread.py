@@ -126,7 +126,8 @@ class ThreadEngine:
         return self._roster.versions()
 
     def _counts(self) -> EngineCounts:
-        return EngineCounts(0, self._loader.compiles(), self._roster.kept())
+        ready = self._described is not None
+        return EngineCounts(0, self._loader.compiles(), self._roster.kept(), ready)
 
     def _submit(
         self, lane: Lane, name: str, work: Callable[[], Outcome | Slices]

@@ -44,11 +44,12 @@ Gauge = Callable[[], Mapping[str, int]]
 class EngineCounts:
     """What an engine says of itself. restarts: of its process; compiles: kernels compiled after
     the warm-up, of which there must be none; kept: by pair model, what it says of the histories
-    that it keeps."""
+    that it keeps; ready: all models are loaded and can be asked."""
 
     restarts: int = 0
     compiles: int = 0
     kept: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    ready: bool = True
 
 
 VersionStates = Callable[[], Mapping[str, Mapping[str, int]]]
@@ -184,6 +185,7 @@ class Metrics:
             "batches": sum(self.batches.values()),
             "batch_rows": _quantiles(self.batch_rows, 1.0),
             "engine_busy_s": {lane.name.lower(): ns * 1e-9 for lane, ns in self.engine_ns.items()},
+            "engine_ready": engine.ready,
             "engine_restarts": engine.restarts,
             "engine_compiles": engine.compiles,
             "kept": {name: dict(counts) for name, counts in engine.kept.items()},

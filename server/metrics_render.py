@@ -181,6 +181,9 @@ def _engine(metrics: Metrics) -> Iterator[Metric]:
 
 def _engine_health(metrics: Metrics) -> Iterator[Metric]:
     counts = metrics.engine()
+    ready = GaugeMetricFamily("predawn_engine_ready", "1: all models are loaded, can be asked.")
+    ready.add_metric([], counts.ready)
+    yield ready
     for name, value, what in (
         ("restarts", counts.restarts, "Times that the models' process was started again."),
         ("compiles", counts.compiles, "Kernels compiled after the warm-up: there must be none."),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from engine_cases import NOBODY, histories, publish, ranking, recipe
 
+from predawn.server import engine_loader
 from predawn.server.clock import SystemClock
 from predawn.server.engine import Described, ModelVersions
 from predawn.server.engine_loader import Aside, Loader
@@ -168,6 +169,26 @@ def test_a_model_that_prepares_sees_the_largest_batch_first(
     setup.loader.start("m", 1)
     setup.loader.load("m", 2)
     assert seen == [8, 8]
+
+
+def test_compilations_count_but_for_those_of_a_load(
+    versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = [0]
+    monkeypatch.setattr(engine_loader, "compile_counter", lambda: lambda: compiled[0])
+
+    def embed(model: cases.Scaled, batch: UserBatch) -> F32:
+        compiled[0] += 1
+        return np.zeros((len(batch.users), 2), dtype=np.float32)
+
+    monkeypatch.setattr(cases.Scaled, "embed", embed)
+    setup = Setup(m=recipe("user", "scaled", versions))
+    setup.loader.start_all()
+    compiled[0] = 0  # the real counter begins where it is made
+    setup.loader.load("m", 1)
+    assert compiled[0] > 0 and setup.loader.compiles() == 0
+    setup.live().embed(NOBODY)
+    assert setup.loader.compiles() == 1
 
 
 def test_too_few_users_leave_a_version_as_it_is(tmp_path: Path) -> None:

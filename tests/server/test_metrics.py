@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predawn.csrc._core import Histogram
-from predawn.server.metrics import Metrics, cumulative
+from predawn.server.metrics import EngineCounts, Metrics, cumulative
 from predawn.server.request import Lane, Source
 
 served = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(Source), st.integers(-1, 10**9))
@@ -69,6 +69,9 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     metrics.retried("a")
     metrics.retried("a")
     metrics.batch(Lane.WAIT, 3, 2_000_000_000)
+    metrics.ran(Lane.SPECULATE, 500_000_000)
+    kept = {"fm": {"users": 3}}
+    metrics.engine = lambda: EngineCounts(1, 2, kept)
     metrics.accepted(7)
     for change in ("swap", "swap", "load_failed"):
         metrics.model_changed("a", change)
@@ -81,7 +84,9 @@ def test_inferences_batches_refreshes_and_joins_are_kept_apart() -> None:
     assert found["models"]["a"]["coalesced"] == 1
     assert found["models"]["a"]["retries"] == 2
     assert found["models"]["a"]["refreshes"] == {"ok": 0, "failed": 0, "shed": 5, "coalesced": 0}
-    assert (found["batches"], found["engine_busy_s"]["wait"], found["events"]) == (1, 2.0, 7)
+    assert (found["batches"], found["engine_busy_s"]["wait"], found["events"]) == (2, 2.0, 7)
+    assert (found["engine_restarts"], found["engine_compiles"], found["kept"]) == (1, 2, kept)
+    assert found["engine_ready"] and found["engine_busy_s"]["speculate"] == 0.5
     assert metrics.model_changes == {("a", "swap"): 2, ("a", "load_failed"): 1}
     assert found["versions"] == {"a": {"live": 3}}
     assert set(found["stages_ms"]) == {"lookup", "wait", "rank", "encode"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from predawn.server.metrics import Metrics
+from predawn.server.metrics import EngineCounts, Metrics
 from predawn.server.metrics_render import render
 from predawn.server.request import Lane, Source
 
@@ -30,6 +30,9 @@ def metrics() -> Metrics:
     counted.model_versions = lambda: {"sum": {"live": 3, "staged": 4}, "ctr": {"live": 0}}
     counted.model_changed("sum", "swap")
     counted.model_load_ns.record(2_000_000_000)
+    counted.ran(Lane.SPECULATE, 250_000_000)
+    kept = {"fm": {"pages_used": 5, "tokens_reused": 70}}
+    counted.engine = lambda: EngineCounts(restarts=2, compiles=1, kept=kept, ready=False)
     counted.queue_depth = lambda: {"wait": 1, "refresh": 2}
     counted.store = lambda: {"sum": {"entries": 3, "hits": 4, "pending": 1}}
     return counted
@@ -70,6 +73,13 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
         ("predawn_batches_total", {"lane": "refresh"}, 1),
         ("predawn_batch_rows_bucket", {"le": "2.0"}, 1),
         ("predawn_engine_busy_seconds_total", {"lane": "refresh"}, 1.5),
+        ("predawn_batches_total", {"lane": "speculate"}, 1),
+        ("predawn_engine_busy_seconds_total", {"lane": "speculate"}, 0.25),
+        ("predawn_engine_ready", {}, 0),
+        ("predawn_engine_restarts_total", {}, 2),
+        ("predawn_engine_compiles_total", {}, 1),
+        ("predawn_kept_pages_used", {"model": "fm"}, 5),
+        ("predawn_kept_tokens_reused_total", {"model": "fm"}, 70),
         ("predawn_queue_depth", {"lane": "refresh"}, 2),
         ("predawn_store_entries", {"model": "sum"}, 3),
         ("predawn_store_hits_total", {"model": "sum"}, 4),
