@@ -1,7 +1,7 @@
 """`predawn train`: from a log of requests to a snapshot that `predawn serve` can load."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -10,6 +10,56 @@ from predawn.server.cli.output import Output, progress
 
 if TYPE_CHECKING:
     from predawn.server.models.training import TrainReport
+
+
+MaxRows: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Learns from the latest rows only. Example: --max-rows 200000",
+        show_default=False,
+    ),
+]
+Epochs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Passes over the rows; without it a good number. Example: --epochs 1",
+        show_default=False,
+    ),
+]
+Size: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Size of both models: tiny, small (default), medium or large. Example: --size tiny",
+        show_default=False,
+    ),
+]
+TableRows: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Rows of each embedding table, where the size's own are too many: "
+        "medium has 64 tables of 1,000,000. Example: --table-rows 20000",
+        show_default=False,
+    ),
+]
+Resume: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="A snapshot whose weights are trained further, on newer rows: give it "
+        "those alone, or --max-rows. Example: --resume snapshots",
+        show_default=False,
+    ),
+]
+Foundation: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Also trains a foundation model of pairs (tiny, small, mlperf-like, "
+        "medium, large), which the ranker then reads. Example: --foundation small",
+        show_default=False,
+    ),
+]
 
 
 def train(
@@ -28,33 +78,13 @@ def train(
                      "measured on. Example: --holdout 0.1"),
     ] = 0.2,
     seed: Seed = 0,
-    max_rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Learns from the latest rows only. Example: --max-rows 200000",
-                     show_default=False),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Passes over the rows; without it a good number. "
-                     "Example: --epochs 1", show_default=False),
-    ] = None,
+    max_rows: MaxRows = None,
+    epochs: Epochs = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads. Example: --threads 4")] = 1,
-    size: Annotated[
-        str | None,
-        typer.Option(help="Size of both models: tiny, small (default), medium or large. "
-                     "Example: --size tiny", show_default=False),
-    ] = None,
-    table_rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Rows of each embedding table, where the size's own are too many: "
-                     "medium has 64 tables of 1,000,000. Example: --table-rows 20000",
-                     show_default=False),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="A snapshot whose weights are trained further, on newer rows: give it "
-                     "those alone, or --max-rows. Example: --resume snapshots", show_default=False),
-    ] = None,
+    size: Size = None,
+    table_rows: TableRows = None,
+    resume: Resume = None,
+    foundation: Foundation = None,
     json_: Json = None,
 ) -> None:  # fmt: skip
     """Trains a user model and a ranker on a trace and writes both as one snapshot.
@@ -83,6 +113,7 @@ def train(
             size=size,
             table_rows=table_rows,
             resume=resume,
+            foundation=foundation,
             on_progress=step,
         )
     _show(report, out, output)
@@ -93,6 +124,7 @@ def train(
             "auc": report.auc,
             "normalised_entropy": report.normalised_entropy,
             "snapshot": str(report.snapshot),
+            **({"foundation": report.foundation} if report.foundation else {}),
         }
     )
 
@@ -104,6 +136,8 @@ def _show(report: "TrainReport", out: Path, output: Output) -> None:
     for label, value in report.auc.items():
         table.add_row(label, f"{value:.4f}")
     output.console.print(table)
+    if report.foundation:
+        _show_foundation(report, report.foundation, output)
     output.console.print(f"wrote {report.snapshot}; to serve it:", markup=False)
     output.console.print(
         f"  predawn serve --set models.sum.snapshot={out} --set rankers.ctr.snapshot={out} "
@@ -111,3 +145,21 @@ def _show(report: "TrainReport", out: Path, output: Output) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def _show_foundation(report: "TrainReport", found: dict[str, Any], output: Output) -> None:
+    from rich.table import Table
+
+    table = Table("held out", "normalised entropy", title="What the foundation model is worth")
+    rows = {
+        "ranker without it": found["without"],
+        "ranker with it, no pair there": found["missing"],
+        "ranker with it, all pairs there": {"normalised_entropy": report.normalised_entropy},
+        "foundation model itself": found["itself"],
+    }
+    for name, figures in rows.items():
+        value = figures and figures["normalised_entropy"]
+        table.add_row(name, "-" if value is None else f"{value:.4f}")
+    output.console.print(table)
+    if found["gain_kept"] is not None:
+        output.console.print(f"share of its gain kept: {found['gain_kept']:.0%}", markup=False)

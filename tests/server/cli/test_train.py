@@ -43,13 +43,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_every_option_reaches_the_training(trace: Path, trainings: list[dict[str, Any]]) -> None:
     options = ["--out", "o", "--holdout", "0.3", "--seed", "4", "--max-rows", "5"]
     options += ["--epochs", "6", "--threads", "2", "--size", "tiny", "--table-rows", "9"]
-    options += ["--resume", "r"]
+    options += ["--resume", "r", "--foundation", "small"]
     result = CliRunner().invoke(build(), ["train", str(trace), *options])
     assert result.exit_code == 0, result.stderr
     (call,) = trainings
     assert call.pop("requests") > 0
     assert call == {"out": Path("o"), "holdout": 0.3, "seed": 4, "max_rows": 5, "epochs": 6,
-                    "threads": 2, "size": "tiny", "table_rows": 9, "resume": Path("r")}  # fmt: skip
+                    "threads": 2, "size": "tiny", "table_rows": 9, "resume": Path("r"),
+                    "foundation": "small"}  # fmt: skip
     assert "0.7500" in result.stdout and "--set models.sum.snapshot=o" in result.stdout
     assert "training" in result.stderr
 
@@ -61,6 +62,25 @@ def test_the_json_is_the_report(trace: Path, trainings: list[dict[str, Any]]) ->
         "snapshot": "snap/000001",
     }  # fmt: skip
     assert trainings[0]["out"] == Path("snapshots") and trainings[0]["holdout"] == 0.2
+
+
+def test_a_foundation_model_s_worth_is_shown_and_in_the_json(
+    trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        "itself": {"auc": {"click": 0.8}, "normalised_entropy": 0.8},
+        "without": {"auc": {"click": 0.7}, "normalised_entropy": 0.9},
+        "missing": {"auc": {}, "normalised_entropy": None},
+        "gain_kept": 0.5,
+    }
+    report = TrainReport(7, 1.5, {"click": 0.75}, 0.85, Path("snap/000001"), found)
+    monkeypatch.setattr(training, "train", lambda trace, **options: report)
+    options = ["train", str(trace), "--foundation", "tiny"]
+    shown = CliRunner().invoke(build(), options)
+    assert shown.exit_code == 0, shown.stderr
+    assert "0.9000" in shown.stdout and "gain kept: 50%" in shown.stdout
+    written = CliRunner().invoke(build(), [*options, "--json", "-"])
+    assert json.loads(written.stdout)["foundation"] == found
 
 
 def test_a_real_training_writes_a_snapshot(trace: Path, tmp_path: Path) -> None:

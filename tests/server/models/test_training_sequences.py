@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import small_trace
+from numpy.typing import NDArray
 
 from predawn.server.models.foundation_shape import named_foundation
 from predawn.server.models.foundation_tokens import (
@@ -22,7 +23,7 @@ TRACE = small_trace(900)
 LABELS = known_labels(TRACE, SHAPE.tasks)
 
 
-def batches(stop: int, asked: np.ndarray) -> list[SequenceBatch]:  # type: ignore[type-arg]
+def batches(stop: int, asked: NDArray[np.bool_]) -> list[SequenceBatch]:
     sequences = Sequences(TRACE, LABELS, stop, SHAPE, EVENT_TYPES)
     windows = sequences.windows(asked)
     return [sequences.batch(windows[i : i + 3]) for i in range(0, len(windows), 3)]

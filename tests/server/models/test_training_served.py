@@ -1,5 +1,6 @@
 """A training with a foundation model: what is written, and what is said of it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from model_cases import small_trace
 
 from predawn.server.errors import ConfigError
+from predawn.server.models.foundation_model import FoundationModel
 from predawn.server.models.loading import (
     ModelSource,
     Recipe,
@@ -29,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
 def test_the_snapshot_holds_three_models_that_load(report: TrainReport) -> None:
     source = ModelSource("m", snapshot=str(report.snapshot))
     pairs = load_model(Recipe("pair", source))
-    assert getattr(pairs, "dim") == 64  # noqa: B009 - whatever the loader returns
+    assert isinstance(pairs, FoundationModel) and pairs.dim == 64
     assert load_ranker(source).tasks == ("click", "like")
     assert np.isfinite(trained_default(str(report.snapshot))).all()
     described = load_snapshot(report.snapshot).section("ranker")
@@ -56,14 +58,16 @@ def test_the_same_seed_gives_the_same_snapshot(report: TrainReport, tmp_path: Pa
 
 
 def test_a_resumed_snapshot_keeps_its_foundation_model(report: TrainReport, tmp_path: Path) -> None:
-    go = {"out": tmp_path, "holdout": 0.2, "seed": 0, "epochs": 1, "resume": report.snapshot}
-    resumed = train(TRACE, **go)  # type: ignore[arg-type]
+    again = partial(
+        train, TRACE, out=tmp_path, holdout=0.2, seed=0, epochs=1, resume=report.snapshot
+    )
+    resumed = again()
     file = "foundation.safetensors"
     one, two = (load_snapshot(each.snapshot) for each in (report, resumed))
     assert one.digests[file] == two.digests[file]
     assert resumed.foundation is not None and resumed.foundation["without"] is None
     with pytest.raises(ConfigError, match="leave it out"):
-        train(TRACE, **go, foundation="tiny")  # type: ignore[arg-type]
+        again(foundation="tiny")
 
 
 def test_without_a_foundation_model_nothing_is_different(tmp_path: Path) -> None:
