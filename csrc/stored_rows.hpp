@@ -32,12 +32,12 @@ struct StoredRows {
     return data + static_cast<std::size_t>(row) * row_bytes();
   }
 
-  // Brings a row nearer.
-  void ask_for(std::int64_t row) const noexcept {
+  // Brings a row nearer. Always inlined: GCC drops calls of functions that do nothing but this.
+  [[gnu::always_inline]] void ask_for(std::int64_t row) const noexcept {
     constexpr std::size_t kLine = 64;
-    for (std::size_t byte = 0; byte < row_bytes(); byte += kLine) {
-      __builtin_prefetch(bytes_at(row) + byte);
-    }
+    const std::byte* first = bytes_at(row);
+    const std::size_t bytes = row_bytes();
+    for (std::size_t byte = 0; byte < bytes; byte += kLine) __builtin_prefetch(first + byte);
   }
 
   // `room`: `width` floats, used where the row is not stored as floats.
