@@ -149,6 +149,9 @@ class Supervisor:
             hung = self._receive(process, connection)
         except OSError:
             hung = ""
+        except Exception as error:  # what came is no message: a model wrote to what is not its own
+            process.kill()
+            hung = f"said what cannot be read and was killed: {type(error).__name__}: {error}"
         finally:
             with self._changed:
                 self._clear()
@@ -161,18 +164,17 @@ class Supervisor:
 
     def _started(self) -> "tuple[subprocess.Popen[bytes], Connection[ToChild, FromChild]]":
         ours, theirs = socket.socketpair()
-        with self._changed, theirs:
+        try:
+            with theirs:
+                process = _spawned(theirs.fileno())
+        except OSError:
+            ours.close()
+            raise
+        with self._changed:
+            self._process = process
             if self._closed.is_set():
-                ours.close()
-                raise OSError("closed")
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=_STDERR,
-                process_group=0,  # Ctrl-C in a terminal is the parent's to handle
-            )
-        return self._process, Connection(ours.detach())
+                process.kill()
+        return process, Connection(ours.detach())
 
     def _receive(
         self, process: "subprocess.Popen[bytes]", connection: "Connection[ToChild, FromChild]"
@@ -202,14 +204,11 @@ class Supervisor:
         while (taken := self._take()) is not None:
             parcel, connection = taken
             try:
-                message = parcel.make()
+                connection.send(parcel.make())
+            except BrokenPipeError:
+                _LOG.debug("the models' process was lost before a message reached it")
             except Exception as error:
                 parcel.failed(error)
-                continue
-            try:
-                connection.send(message)
-            except OSError:
-                _LOG.debug("the models' process was lost before a message reached it")
 
     def _take(self) -> "tuple[Parcel, Connection[ToChild, FromChild]] | None":
         with self._changed:
@@ -224,6 +223,16 @@ class Supervisor:
     def _clear(self) -> None:
         for parcels in self._parcels.values():
             parcels.clear()
+
+
+def _spawned(descriptor: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(descriptor)],
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        stdout=_STDERR,
+        process_group=0,  # Ctrl-C in a terminal is the parent's to handle
+    )
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> str:

@@ -4,9 +4,11 @@ What a model does is said by the users of a batch (`BROKEN`) or by its snapshot'
 works the same in a thread and in a process of its own.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -21,7 +23,7 @@ from predawn.server.models.snapshots import read_manifest, write_snapshot
 from predawn.server.request import F32, PairBatch, RankBatch, UserBatch, UserId, UserItems
 
 DIM = 2
-RAISES, EXITS, HANGS, DIES, NOT_FINITE, WIDE, DOUBLES, NOTHING, STUCK = range(9_001, 9_010)
+RAISES, EXITS, HANGS, DIES, NOT_FINITE, WIDE, DOUBLES, NOTHING, STUCK, GARBLES = range(9_001, 9_011)
 """Users that break the model in one way each, when they are first in a batch."""
 
 
@@ -69,6 +71,8 @@ def misbehave(first: int, rows: F32) -> Any:
         time.sleep(60)
     if first == STUCK:
         ctypes.PyDLL(None).sleep(60)  # and nobody else gets the interpreter
+    if first == GARBLES:
+        garble()
     if first == DIES:
         os.kill(os.getpid(), signal.SIGKILL)
     if first == NOT_FINITE:
@@ -78,6 +82,14 @@ def misbehave(first: int, rows: F32) -> Any:
     if first == DOUBLES:
         return rows.astype(np.float64)
     return None if first == NOTHING else rows
+
+
+def garble() -> None:
+    """Writes a message that is none to every socket of the process."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                os.write(int(name), struct.pack("!i", 4) + b"junk")
 
 
 class Scaled:

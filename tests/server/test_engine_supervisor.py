@@ -7,6 +7,7 @@ from collections.abc import Generator
 from queue import SimpleQueue
 from typing import Any
 
+import engine_cases as cases
 import pytest
 from engine_cases import NOBODY, histories, ranking, recipe
 
@@ -110,6 +111,15 @@ def test_pauses_grow_up_to_their_limit(caplog: pytest.LogCaptureFixture) -> None
     kept.supervisor.close()
     pauses = [record.getMessage().rsplit(" in ", 1)[1] for record in caplog.records]
     assert pauses[:3] == ["0.01 s", "0.02 s", "0.03 s"]
+
+
+def test_a_process_that_says_what_cannot_be_read_is_replaced(kept: Kept) -> None:
+    kept.next(Started)
+    pid = kept.supervisor.pid
+    kept.post(Lane.WAIT, Work(1, "m", histories([cases.GARBLES])))
+    assert "said what cannot be read and was killed" in kept.losses.get(timeout=10)
+    kept.next(Started)
+    assert kept.supervisor.pid != pid
 
 
 def test_closing_at_any_time_leaves_nothing_behind() -> None:

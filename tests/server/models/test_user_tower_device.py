@@ -6,6 +6,7 @@ import torch
 from device_cases import Host
 from model_cases import PRIOR, some_users, tower, user_batch
 
+from predawn.server.models.compile_count import compile_counter
 from predawn.server.models.user_tower import UserTower
 
 PRIOR_32 = PRIOR.astype(np.float32)
@@ -50,3 +51,15 @@ def test_graphs_on_a_device_agree_with_float64() -> None:
     for rows in (70, 1, 64):
         some = some_users(batch, np.arange(rows))
         np.testing.assert_allclose(prepared.embed(some), expected[:rows], atol=2e-4, rtol=2e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_prepared_tower_compiles_nothing_more() -> None:
+    prepared = UserTower(tower(), PRIOR_32, "cuda")
+    batch = user_batch(70)
+    prepared.prepare(batch)
+    prepared.embed(batch)
+    compiled = compile_counter()
+    for rows in range(1, 71):
+        prepared.embed(some_users(batch, np.arange(rows)))
+    assert compiled() == 0
