@@ -224,7 +224,8 @@ class Versions:
             self._errors.pop(name, None)
         for each in loaded:
             self._metrics.model_changed(each.name, "load")
-        self._metrics.model_load_ns.record(self._clock.monotonic_ns() - began_ns)
+        if loaded:
+            self._metrics.model_load_ns.record(self._clock.monotonic_ns() - began_ns)
         staged = {each.name for each in loaded}
         return LoadReport(tuple(loaded), tuple(name for name in names if name not in staged))
 

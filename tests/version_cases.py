@@ -148,7 +148,8 @@ async def server(folder: Path) -> AsyncGenerator[Server]:
     rankers = {
         name: ServedRanker(name, load_ranker(recipes[name].source), ("alone",)) for name in RANKERS
     }
-    rankers["inline"].recent.append(ranking())
+    rankers["inline"].recent.append(ranking())  # both are tried at the start
+    await engine.score("off_loop", ranking())
     default = np.full(DIM, float(described["alone"].version), np.float32)
     specs = [TableSpec(name, DIM, 1, "fp32", 64, default) for name in (*USERS, FIXED)]
     cache = UserCache(specs, clock, 5, 64, bytes(32))

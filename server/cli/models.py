@@ -197,7 +197,8 @@ def _list_directory(path: Path, output: Output) -> None:
         output.console.print(said, markup=False)
     table = Table("version", "written, UTC", "MiB", "training", "problem", title=str(path))
     for each in listed:
-        training = ", ".join(f"{key} {value}" for key, value in each.training.items())
+        known = [(key, value) for key, value in each.training.items() if value is not None]
+        training = ", ".join(f"{key} {value}" for key, value in known)
         size = f"{each.size_bytes / _MIB:,.1f}"
         table.add_row(str(each.version), _date(each.written_ms), size, training, each.problem)
     if listed:

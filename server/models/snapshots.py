@@ -110,9 +110,6 @@ def load_snapshot(path: Path | str, version: int | None = None) -> Snapshot:
     """
     directory = _newest(Path(path)) if version is None else _version(Path(path), version)
     snapshot = read_manifest(directory)
-    if version not in (None, snapshot.version):
-        reason = f"says it is version {snapshot.version}, its name says {version}: renamed?"
-        raise SnapshotError(str(directory / MANIFEST), reason)
     for name, size in snapshot.sizes.items():
         with _opened(directory / name, size) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -126,8 +123,13 @@ def snapshot_version(path: Path | str) -> int:
 
 
 def read_manifest(directory: Path) -> Snapshot:
-    """A version as its manifest describes it; no other file is read. SnapshotError."""
-    return _from_manifest(directory, _read_manifest(directory / MANIFEST))
+    """A version as its manifest describes it; no other file is read. SnapshotError, also when the
+    directory has the name of another version."""
+    snapshot = _from_manifest(directory, _read_manifest(directory / MANIFEST))
+    if _VERSION.fullmatch(directory.name) and int(directory.name) != snapshot.version:
+        reason = f"says it is version {snapshot.version}, the directory's name says otherwise"
+        raise SnapshotError(str(directory / MANIFEST), reason)
+    return snapshot
 
 
 def snapshot_directories(path: Path | str) -> dict[int, Path]:

@@ -141,7 +141,6 @@ def test_why_a_version_cannot_serve_is_said(
 
 def test_a_load_of_several_that_fails_puts_back_what_was_staged(tmp_path: Path) -> None:
     async def use(it: Server) -> None:
-        await it.served()  # a batch to try the ranker on
         for name in VERSIONED:
             publish(tmp_path / name)
         await it.versions.load(["alone"])
@@ -193,6 +192,7 @@ def test_unknown_names_and_models_without_versions_are_refused(tmp_path: Path) -
 def test_nothing_newer_is_nothing_to_do(tmp_path: Path) -> None:
     async def use(it: Server) -> None:
         assert await it.versions.load() == LoadReport((), VERSIONED)
+        assert it.metrics.model_load_ns.count == 0
         publish(tmp_path / "inline")
         report = await it.versions.load()
         assert [(each.name, each.version) for each in report.loaded] == [("inline", 2)]

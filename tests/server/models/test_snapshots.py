@@ -66,9 +66,16 @@ def test_a_version_is_opened_by_its_number(tmp_path: Path) -> None:
         load_snapshot(tmp_path, 7)
     with pytest.raises(SnapshotError, match=r"no version 1; it has 2; .* name its parent"):
         load_snapshot(tmp_path / "000002", 1)
-    (tmp_path / "000002").rename(tmp_path / "000003")
-    with pytest.raises(SnapshotError, match="says it is version 2, its name says 3"):
-        load_snapshot(tmp_path, 3)
+
+
+def test_a_version_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "000001").rename(tmp_path / "000003")
+    for version in (None, 3):
+        with pytest.raises(SnapshotError, match="says it is version 1, the directory's name"):
+            load_snapshot(tmp_path, version)
+    (tmp_path / "000003").rename(tmp_path / "best")
+    assert load_snapshot(tmp_path / "best").version == 1
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
