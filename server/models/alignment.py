@@ -1,10 +1,11 @@
 """An orthogonal map from a new snapshot's embeddings to those of the one that serves.
 
-Two trainings of one model find the same users alike up to a rotation: dot products of embeddings,
-all that matters, come out near each other, the values do not. The rotation is found from users
-embedded by both (orthogonal Procrustes, Schoenemann 1966) and undone for every user, as
-arXiv 2508.07574 does from retrain to retrain; theirs also truncates the rank, which would lose
-what a ranker reads.
+Two trainings of one model from different random starts find the same users alike, largely up to a
+rotation: dot products of embeddings come out near each other, the values do not. The rotation is
+found from users embedded by both (orthogonal Procrustes, Schoenemann 1966) and undone for every
+user, as arXiv 2508.07574 does from retrain to retrain; theirs also truncates the rank, which would
+lose what a ranker reads. What a model has learned differently stays (`predawn bench jolt`). One
+rotation of all K embeddings together: one of each was no better.
 
 Invariant: R is orthogonal, so norms and dot products of the new model's embeddings stay as they
 are. A chain holds: fitted against what is live, which is aligned itself, the new one speaks the
