@@ -286,7 +286,8 @@ def _tower(snapshot: Snapshot, recipe: Recipe) -> object:
 
     from predawn.server.models.user_tower import tower_from_tensors
 
-    return tower_from_tensors(described["shape"], snapshot.read(TOWER_FILE), device)
+    tensors = snapshot.read(TOWER_FILE)
+    return tower_from_tensors(described["shape"], tensors, device, history.get("length"))
 
 
 def _foundation(snapshot: Snapshot, recipe: Recipe) -> object:

@@ -13,7 +13,7 @@ Dense: log counts, smoothed lifetime rates, rates over the newest 1, 2, 4, 8, 16
 ages at the same depths, hour on the circle, attributes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,14 @@ class UserFeatures:
     def take(self, rows: I64) -> "UserFeatures":
         """The features of some users."""
         return UserFeatures(self.slots[rows], self.dense[rows], self.items[rows], self.bits[rows])
+
+
+def shortened(batch: UserBatch, count: int) -> UserBatch:
+    """The batch as a history of at most `count` events shows it."""
+    if batch.items.shape[1] <= count:
+        return batch
+    columns = {name: getattr(batch, name)[:, :count] for name in ("items", "types", "ages_ms")}
+    return replace(batch, lengths=np.minimum(batch.lengths, np.int32(count)), **columns)
 
 
 def user_features(batch: UserBatch, shape: FeatureShape, prior: F64) -> UserFeatures:

@@ -54,7 +54,12 @@ from predawn.server.models.user_bags import (
     stored_bags,
     table_rows,
 )
-from predawn.server.models.user_features import FeatureShape, UserFeatures, user_features
+from predawn.server.models.user_features import (
+    FeatureShape,
+    UserFeatures,
+    shortened,
+    user_features,
+)
 from predawn.server.request import F32, UserBatch
 
 Precision = Literal["fp64", "fp32"]
@@ -277,8 +282,11 @@ class UserTower:
         prior: F32,
         device: str = "cpu",
         accelerator: Accelerator | None = None,
+        length: int | None = None,
     ) -> None:
-        """accelerator: of `device`; None: the device's own, none on a CPU."""
+        """accelerator: of `device`; None: the device's own, none on a CPU. length: events that it
+        was trained with, of a longer history it reads no others; None: all."""
+        self._length = length
         self._device = torch.device(device)
         if accelerator is None and self._device.type == "cuda":
             accelerator = Cuda(self._device)
@@ -305,7 +313,11 @@ class UserTower:
 
         ValueError when the batch has other types or attributes than the model was trained on.
         """
-        return self.embed_features(user_features(batch, self._net.shape.features, self._prior))
+        return self.embed_features(self._features(batch))
+
+    def _features(self, batch: UserBatch) -> UserFeatures:
+        shown = batch if self._length is None else shortened(batch, self._length)
+        return user_features(shown, self._net.shape.features, self._prior)
 
     @torch.inference_mode()
     def embed_features(self, features: UserFeatures) -> F32:
@@ -325,7 +337,7 @@ class UserTower:
         of histories. Called before the first batch; on a CPU there is nothing to do."""
         if self._accelerator is None:
             return
-        state = as_state(user_features(example, self._net.shape.features, self._prior))
+        state = as_state(self._features(example))
         state = state._replace(dense=state.dense.to(self._dtype))
         columns = [Column(n, tuple(t.shape[1:]), t.dtype) for n, t in state._asdict().items()]
         self._graphed = GraphedRows(
@@ -350,7 +362,9 @@ def tower_tensors(net: TowerNet, prior: F32) -> Tensors:
     return state if scale is None else state | {BAGS_SCALE: scale.numpy()}
 
 
-def tower_from_tensors(described: dict[str, Any], tensors: Tensors, device: str) -> UserTower:
+def tower_from_tensors(
+    described: dict[str, Any], tensors: Tensors, device: str, length: int | None = None
+) -> UserTower:
     """Rebuilds a tower; KeyError, TypeError, RuntimeError when the parts do not fit together."""
     shape = tower_shape(described)
     state = {name: torch.from_numpy(array) for name, array in tensors.items() if name != "prior"}
@@ -360,7 +374,7 @@ def tower_from_tensors(described: dict[str, Any], tensors: Tensors, device: str)
     stored = StoredBags(rows, scale, shape.features.tables)
     net = TowerNet(shape, torch.Generator().manual_seed(0), stored)
     net.load_state_dict(state)
-    return UserTower(net, tensors["prior"], device)
+    return UserTower(net, tensors["prior"], device, length=length)
 
 
 def trainable_tower(described: dict[str, Any], tensors: Tensors) -> TowerNet:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,21 @@ def test_a_snapshot_gives_the_same_tower_back() -> None:
     batch = user_batch(9)
     expected = UserTower(net, PRIOR_32).embed(batch)
     np.testing.assert_array_equal(again.embed(batch), expected)
+
+
+def test_a_longer_history_than_the_training_s_is_read_as_far_as_that_went() -> None:
+    """So another model of the same server may be shown more of it."""
+    net, batch = tower(seed=5), user_batch(30, history=12)
+    described, tensors = TOWER.describe(), tower_tensors(net, PRIOR_32)
+    short = replace(
+        batch,
+        **{name: getattr(batch, name)[:, :5] for name in ("items", "types", "ages_ms")},
+        lengths=np.minimum(batch.lengths, 5),
+    )
+    cut = tower_from_tensors(described, tensors, "cpu", length=5)
+    whole = tower_from_tensors(described, tensors, "cpu")
+    np.testing.assert_array_equal(cut.embed(batch), whole.embed(short))
+    assert not np.array_equal(cut.embed(batch), whole.embed(batch))
 
 
 def test_parts_of_another_shape_are_refused() -> None:
