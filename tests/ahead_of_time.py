@@ -4,7 +4,8 @@ A test file lists its kernels' shape classes in a function `variants() -> list[V
 `compiled(__file__)` compiles them in a process of its own, because a process that chose Triton's
 interpreter cannot compile, and returns one `Built` each. `Built.faults()` are the gates: no spill
 (stack, local loads and stores), the registers and shared memory that one program may have on an
-H100 or H200, and tensor-core instructions where there are products.
+H100 or H200, tensor-core instructions where there are products, and no integer argument whose
+value Triton would compile anew for.
 """
 
 import importlib.util
@@ -50,6 +51,7 @@ class Built:
     shared: int
     local: int
     tensor_core: int
+    specialised: list[str]
     products: bool
     registers_max: int
 
@@ -60,6 +62,7 @@ class Built:
             (self.local > 0, f"{self.local} local loads and stores"),
             (self.registers > self.registers_max, f"{self.registers} registers"),
             (self.shared > SHARED_BYTES_MAX, f"{self.shared} bytes of shared memory"),
+            (bool(self.specialised), f"compiled anew for values of {self.specialised}"),
             (self.products and not self.tensor_core, "no tensor-core instruction"),
         )
         return [f"{self.name}: {text}" for failed, text in gates if failed]
@@ -112,9 +115,19 @@ def build(variant: Variant) -> Built:
     )
     options = {key: value for key, value in fixed.items() if key not in places}
     done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    limits = {"products": variant.products, "registers_max": variant.registers_max}
-    usage = _inspect(done.asm["cubin"])
-    return Built(name=variant.name, shared=done.metadata.shared, **usage, **limits)
+    return Built(
+        name=variant.name,
+        shared=done.metadata.shared,
+        specialised=[
+            parameter.name
+            for parameter in variant.kernel.params
+            if re.fullmatch(r"[iu]\d+", variant.types.get(parameter.name, ""))
+            and not parameter.do_not_specialize
+        ],
+        products=variant.products,
+        registers_max=variant.registers_max,
+        **_inspect(done.asm["cubin"]),
+    )
 
 
 def _inspect(cubin: bytes) -> dict[str, int]:
