@@ -106,7 +106,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             refresher=refresher,
             cache=cache,
             pairs=pair_cache,
-            rankers={name: each.model for name, each in models.rankers.items()},
+            rankers=_columns(models),
             versions=versions,
             version=metadata.version("predawn"),
         )
@@ -167,6 +167,15 @@ def _versions(
     versions = Versions(served, engine, on_loop, cache, clock, metrics)
     metrics.model_versions = versions.numbers
     return versions
+
+
+def _columns(models: Models) -> dict[str, Described]:
+    """What the rankers take and give, without the models, whose versions come and go."""
+    versions = models.versions
+    return {
+        name: Described(versions[name], 0, each.model.tasks, each.model.item_features)
+        for name, each in models.rankers.items()
+    }
 
 
 def _policy(model: UserModelConfig) -> ModelPolicy:

@@ -16,9 +16,8 @@ from predawn.csrc._codec import RankBody, decode_rank
 from predawn.server.errors import BadRequest, UnknownName
 from predawn.server.http.errors import HEADERS
 from predawn.server.http.intake import Call, read_body, timeout_ns
-from predawn.server.http.services import Services
+from predawn.server.http.services import RankerColumns, Services
 from predawn.server.metrics import PAIR_SOURCES
-from predawn.server.models.contract import RankerModel
 from predawn.server.request import F32, PairRows, RankReply, RankRequest, Source, UserRow
 
 TIMING_HEADER = "x-predawn-timing"
@@ -118,7 +117,7 @@ def feature_names(services: Services) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def columns_of(names: tuple[str, ...], ranker: RankerModel) -> Columns:
+def columns_of(names: tuple[str, ...], ranker: RankerColumns) -> Columns:
     """The columns of `names` that `ranker` takes, in its order."""
     own = np.array([names.index(name) for name in ranker.item_features], dtype=np.intp)
     everything = np.arange(len(names))

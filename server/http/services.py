@@ -9,7 +9,6 @@ from predawn.server.clock import Clock
 from predawn.server.config import Config
 from predawn.server.history import Events
 from predawn.server.metrics import Metrics
-from predawn.server.models.contract import RankerModel
 from predawn.server.request import RankReply, RankRequest, UserId
 from predawn.server.versions import LoadReport, ModelState
 
@@ -23,6 +22,20 @@ class Ranking(Protocol):
 
     def after_reply(self, request: RankRequest, reply: RankReply) -> None:
         """Called once the reply is on its way: schedules refreshes."""
+        ...
+
+
+class RankerColumns(Protocol):
+    """What a ranker takes and gives; no version of it changes them."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its scores."""
+        ...
+
+    @property
+    def item_features(self) -> tuple[str, ...]:
+        """Names of the numbers that items may have."""
         ...
 
 
@@ -82,8 +95,7 @@ class PairInvalidation(Protocol):
 class Services:
     """Everything behind the routes.
 
-    rankers: by name in the config's order, the first is the default; their tasks and features do
-    not change with the version. version: of predawn itself.
+    rankers: by name in the config's order, the first is the default. version: of predawn itself.
     """
 
     config: Config
@@ -94,6 +106,6 @@ class Services:
     refresher: Hints
     cache: Invalidation
     pairs: PairInvalidation
-    rankers: Mapping[str, RankerModel]
+    rankers: Mapping[str, RankerColumns]
     versions: Versioning
     version: str

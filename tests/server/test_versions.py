@@ -1,6 +1,7 @@
 """Versions of models under change, against a naive twin: all or nothing, and always consistent."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -23,7 +24,7 @@ from version_cases import (
 )
 
 from predawn.server.engine import Loaded, ModelVersions
-from predawn.server.errors import Conflict, LoadFailed, UnknownName
+from predawn.server.errors import Conflict, InferenceError, LoadFailed, UnknownName
 from predawn.server.versions import LoadReport
 
 GOOD, BROKEN = (1, 2, 8), (3, 4, 5, 6, 7, 9)  # 8 is the newest, and there is no 9
@@ -264,6 +265,54 @@ def test_requests_see_all_of_a_swap_or_nothing_of_it(tmp_path: Path) -> None:
             (name, change): 1 for name in VERSIONED for change in ("load", "swap", "rollback")
         }
         assert it.metrics.model_load_ns.count == 1
+
+    with_server(tmp_path, use)
+
+
+@pytest.mark.parametrize("change", ["swap", "rollback"])
+def test_an_engine_that_is_lost_during_a_change_refuses_it(tmp_path: Path, change: str) -> None:
+    async def lost(names: Sequence[str]) -> dict[str, int]:
+        raise InferenceError(names[0], "the process of the models has died")
+
+    async def use(it: Server) -> None:
+        for _ in range(2):
+            for name in VERSIONED:
+                publish(tmp_path / name)
+            await it.versions.load()
+            await it.versions.swap()
+        await it.versions.load(version=1)
+        before = it.versions.versions()
+        with (
+            mock.patch.object(it.engine, change, lost),
+            pytest.raises(Conflict, match=r"nothing has changed: .* has died"),
+        ):
+            await getattr(it.versions, change)()
+        assert it.versions.versions() == before
+        assert await it.served() == dict.fromkeys(VERSIONED, 3)
+        await getattr(it.versions, change)()
+        assert await it.served() == dict.fromkeys(VERSIONED, 1 if change == "swap" else 2)
+
+    with_server(tmp_path, use)
+
+
+def test_a_load_whose_engine_is_lost_is_refused(tmp_path: Path) -> None:
+    async def lost(*arguments: object) -> None:
+        raise InferenceError("pair", "the process of the models has died")
+
+    async def use(it: Server) -> None:
+        publish(tmp_path / "alone")
+        publish(tmp_path / "pair", value="nan")
+        with (
+            mock.patch.object(it.engine, "discard", lost),
+            pytest.raises(LoadFailed, match="not finite"),
+        ):
+            await it.versions.load(["alone", "pair"])
+        with (
+            mock.patch.object(it.engine, "load", lost),
+            pytest.raises(LoadFailed, match="has died"),
+        ):
+            await it.versions.load(["pair"])
+        assert not any(each.loading for each in it.versions.states())
 
     with_server(tmp_path, use)
 
