@@ -53,7 +53,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(STEPS, max_size=25))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_sequence_of_changes_leaves_what_the_twin_has(
     models: Path, steps: list[tuple[str, list[str] | None, int | None]]
 ) -> None:
