@@ -26,7 +26,8 @@ from predawn.server.metrics import Metrics
 from predawn.server.models.loading import Recipe
 from predawn.server.request import Lane, UserBatch, UserId
 
-QUICK = Watch(hang_ms=1_000, first_pause_s=0.01, longest_pause_s=60)
+PATIENT = Watch(hang_ms=20_000, first_pause_s=0.01)
+QUICK = Watch(hang_ms=1_000, first_pause_s=0.01)
 ALL = {
     "m": recipe("user", "scaled"),
     "fm": recipe("pair", "sums"),
@@ -39,7 +40,7 @@ def with_engine(
     use: Callable[[ProcessEngine], Any],
     recipes: dict[str, Recipe],
     metrics: Metrics | None = None,
-    watch: Watch = QUICK,
+    watch: Watch = PATIENT,
     gather: Callable[[Sequence[UserId]], UserBatch] = histories,
 ) -> Any:
     """Runs the coroutine function `use` with a started engine."""
@@ -49,7 +50,7 @@ def with_engine(
         engine = ProcessEngine(recipes, NOBODY, gather, SystemClock(), counted, watch=watch)
         engine.start()
         try:
-            return await asyncio.wait_for(use(engine), 20)
+            return await asyncio.wait_for(use(engine), 60)
         finally:
             engine.close()
 
@@ -210,7 +211,7 @@ def test_a_model_that_takes_the_process_with_it_or_hangs_is_outlived(
         assert (await up_again(engine)).ok.all()
         assert engine.pid != before and not is_running(before)
 
-    with_engine(use, ALL)
+    with_engine(use, ALL, watch=QUICK)
 
 
 def test_versions_are_swapped_under_traffic_between_two_batches(tmp_path: Path) -> None:
