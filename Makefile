@@ -21,7 +21,7 @@ test: $(BUILT)  ## linters, types, layers, then all tests
 lint: $(BUILT)  ## what `make test` runs before the tests
 	@.ci/check.sh style types
 
-build: $(BUILT)  ## .venv and the two extensions, if anything they are made of changed
+build: $(BUILT)  ## .venv and the extensions, if anything they are made of changed
 
 verify: $(INSTALLED)  ## model-check the store's protocol (minutes; FULL=1: more of it)
 	@$(BIN)/python tests/spin_models.py $(if $(FULL),--full)

@@ -5,27 +5,29 @@ has in a server, whose other cores are for the work behind it; numpy has what OP
 says, which `predawn bench` sets to 1. Nothing here is imported before the suite is asked for.
 """
 
-import importlib
-from importlib.util import find_spec
-
 from predawn.bench.harness import Effort, Row, Stamp
-
-_PARTS = ("models_layers", "models_ranker", "models_tower", "models_foundation", "models_start")
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
     """All parts, in order."""
     import torch
 
+    from predawn.bench import (
+        models_foundation,
+        models_layers,
+        models_ranker,
+        models_start,
+        models_tower,
+    )
+
+    parts = (models_layers, models_ranker, models_tower, models_foundation, models_start)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows: list[Row] = []
     try:
-        for done, name in enumerate(_PARTS):
-            effort.progress(done / len(_PARTS))
-            part = f"predawn.bench.{name}"
-            if find_spec(part) is not None:
-                rows += importlib.import_module(part).rows(mark, effort=effort, smoke=smoke)
+        for done, part in enumerate(parts):
+            effort.progress(done / len(parts))
+            rows += part.rows(mark, effort=effort, smoke=smoke)
     finally:
         torch.set_num_threads(threads)
     return rows

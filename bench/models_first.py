@@ -8,7 +8,8 @@ beforehand, as a snapshot allows; the rivals have it in the row, which is as che
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -98,15 +99,18 @@ def _normal(rng: np.random.Generator, rows: int, columns: int) -> F32:
     return rng.normal(size=(rows, columns)).astype(np.float32)
 
 
-def cases(smoke: bool) -> Iterator[Case]:
-    """One a size and number of candidates; times are a candidate's."""
+def named(smoke: bool) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A name and how to make the case, for every size and number of candidates; times are a
+    candidate's. With `smoke` on small tables."""
     for size, widths in SIZES.items():
-        parts = parts_of(widths)
+        small = replace(widths, items=1_000) if smoke else widths
         for rows in ROWS[:2] if smoke else ROWS:
-            yield _case(f"first layer, {size}, {rows} candidates", widths, parts, rows)
+            name = f"first layer, {size}, {rows} candidates"
+            yield name, partial(_case, name, small, rows)
 
 
-def _case(name: str, widths: Widths, parts: Parts, rows: int) -> Case:
+def _case(name: str, widths: Widths, rows: int) -> Case:
+    parts = parts_of(widths)
     batches = [batch_of(widths, rows, seed) for seed in range(_BATCHES)]
     layer = layer_of(parts, widths)
     out = np.empty((rows, widths.hidden), dtype=np.float32)

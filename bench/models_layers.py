@@ -1,6 +1,6 @@
 """The native layers one by one: the first layer, averages, bags and small products."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
@@ -15,26 +15,36 @@ from predawn.server.request import F32, I64
 
 _DIM, _PARTS = 64, 3
 _KINDS = ("float32", "float16", "int8")
-_TABLE_ROWS = 100_000
+_IDS, _TABLE_ROWS = 10, 100_000
 _BATCHES = 64  # of different bags
 _FP16_MOST = 65_504.0
 
 
 def rows(mark: Stamp, *, effort: Effort, smoke: bool) -> list[Row]:
-    """Every case, interleaved."""
-    few = (4,) if smoke else (1, 4, 16, 64)
-    averaged = (16,) if smoke else (1, 64)
+    """Every case that is wanted, interleaved."""
     with ExitStack() as tables:
-        cases = [
-            *models_first.cases(smoke),
-            *(_products(width, n) for width in (64, 256) for n in few),
-            *(_averages(dtype, n) for dtype in ("fp16", "int8") for n in averaged),
-            *(_bags(kind, 4 if smoke else 256, tables) for kind in _KINDS),
-        ]
-        return measure(mark, cases, effort)
+        made = [make() for name, make in _named(smoke, tables) if effort.wants(name)]
+        return measure(mark, made, effort)
 
 
-def _products(width: int, n: int) -> Case:
+def _named(smoke: bool, tables: ExitStack) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A name and how to make the case."""
+    yield from models_first.named(smoke)
+    for width in (64, 256):
+        for n in (4,) if smoke else (1, 4, 16, 64):
+            name = f"dense layer {width} to {width}, {n} rows"
+            yield name, partial(_products, name, width, n)
+    for dtype in ("fp16", "int8"):
+        for n in (16,) if smoke else (1, 64):
+            name = f"mean of {_PARTS} x {_DIM} as {dtype}, {n} rows"
+            yield name, partial(_averages, name, dtype, n)
+    for kind in _KINDS:
+        bags = 4 if smoke else 256
+        name = f"{bags} bags of {_IDS} {kind} x {_DIM}"
+        yield name, partial(_bags, name, kind, bags, tables)
+
+
+def _products(name: str, width: int, n: int) -> Case:
     rng = np.random.default_rng(2)
     x, weights, bias = (
         rng.normal(size=shape).astype(np.float32) for shape in ((n, width), (width, width), width)
@@ -54,7 +64,6 @@ def _products(width: int, n: int) -> Case:
     def by_torch() -> object:
         return torch.addmm(tensors[2], tensors[0], tensors[1]).relu_()
 
-    name = f"dense layer {width} to {width}, {n} rows"
     agree(name, "numpy", own(), by_numpy(), 1e-5)
     agree(name, "torch eager", own(), by_torch(), 1e-5)
     return Case(
@@ -66,7 +75,7 @@ def _products(width: int, n: int) -> Case:
     )
 
 
-def _averages(dtype: str, n: int) -> Case:
+def _averages(name: str, dtype: str, n: int) -> Case:
     rng = np.random.default_rng(3)
     raw = rng.normal(size=(n, _DIM)).astype(np.float32)
     previous = rng.normal(size=(n, _DIM * (_PARTS - 1))).astype(np.float32)
@@ -80,7 +89,6 @@ def _averages(dtype: str, n: int) -> Case:
 
     by_numpy = partial(_average_numpy, raw, previous, dtype)
     by_torch = partial(_average_torch, *tensors, dtype)
-    name = f"mean of {_PARTS} x {_DIM} as {dtype}, {n} rows"
     agree(name, "numpy", own(), by_numpy(), 1e-6)
     agree(name, "torch eager", own(), by_torch(), 1e-6)
     return Case(
@@ -116,15 +124,14 @@ def _average_torch(raw: torch.Tensor, previous: torch.Tensor, dtype: str) -> tor
     return (torch.round(rows * (1 / scale)) * scale).flatten(1)
 
 
-def _bags(kind: str, bags: int, tables: ExitStack) -> Case:
+def _bags(name: str, kind: str, bags: int, tables: ExitStack) -> Case:
     rng = np.random.default_rng(4)
-    each = 10
     values = rng.normal(size=(_TABLE_ROWS, _DIM)).astype(np.float32)
     scales = np.abs(values).max(axis=1) / np.float32(127) if kind == "int8" else None
     steps = values if scales is None else np.rint(values / scales[:, None])
     table = steps.astype(kind)
-    offsets = np.arange(0, bags * each + 1, each)
-    batches = list(rng.integers(0, _TABLE_ROWS, (_BATCHES, bags * each)))
+    offsets = np.arange(0, bags * _IDS + 1, _IDS)
+    batches = list(rng.integers(0, _TABLE_ROWS, (_BATCHES, bags * _IDS)))
     out = np.empty((bags, _DIM), np.float32)
     of_table, of_offsets = torch.from_numpy(table), torch.from_numpy(offsets[:-1])
 
@@ -142,9 +149,8 @@ def _bags(kind: str, bags: int, tables: ExitStack) -> Case:
         return torch.nn.functional.embedding_bag(ids, of_table, of_offsets, mode="sum")
 
     def subject(name: str, call: Callable[[I64], object]) -> Subject:
-        return Subject(name, in_turn([partial(call, ids) for ids in batches]), bags * each)
+        return Subject(name, in_turn([partial(call, ids) for ids in batches]), bags * _IDS)
 
-    name = f"{bags} bags of {each} {kind} x {_DIM}"
     agree(name, "numpy", own(batches[0]), by_numpy(batches[0]), 1e-5)
     peers = [subject("numpy", by_numpy)]
     absent = {"torch embedding_bag": "takes no int8 rows"}
@@ -153,7 +159,7 @@ def _bags(kind: str, bags: int, tables: ExitStack) -> Case:
         within = 1e-5 if kind == "float32" else 2e-3
         agree(name, "torch embedding_bag", own(batches[0]), by_torch(tensors[0]), within)
         calls = [partial(by_torch, ids) for ids in tensors]
-        peers.append(Subject("torch embedding_bag", in_turn(calls), bags * each))
+        peers.append(Subject("torch embedding_bag", in_turn(calls), bags * _IDS))
         absent = {}
     return Case(
         name,
