@@ -71,6 +71,33 @@ def test_events_reach_the_user_model() -> None:
 
 
 @pytest.mark.parametrize(
+    ("averaging", "served"),
+    [
+        ({}, 2.0),
+        ({"average_over": 3}, 1.0),
+        ({"average": "exponential", "average_weight": 0.25}, 0.5),
+    ],
+)
+def test_embeddings_are_averaged_as_configured(averaging: dict[str, object], served: float) -> None:
+    """A user without events, then with two."""
+    events = Events(
+        users=[7, 7],
+        items=np.array([1, 2], dtype=np.uint64),
+        types=np.array([1, 2], dtype=np.uint16),
+        t_ms=np.array([-1, -1], dtype=np.int64),
+    )
+
+    async def main() -> None:
+        settings = {"mode": "realtime", "wait": "1s", **averaging}
+        async with running(config(settings)) as services:
+            assert (await rank(services)).users["sum"].row[0] == 0
+            await services.history.append(events)
+            assert (await rank(services)).users["sum"].row[0] == served
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
     ("retries", "source", "inferences"), [(0, Source.DEFAULT, 1), (1, Source.COMPUTED, 2)]
 )
 def test_a_failed_inference_is_asked_for_again_as_configured(
