@@ -29,9 +29,9 @@ WIDE_TILINGS = (
 )
 NARROW_TILINGS = (
     _NARROW,
-    *(replace(_NARROW, stages=stages) for stages in (2, 4)),
+    *(replace(_NARROW, stages=stages) for stages in (2, 3)),
     replace(_NARROW, keys=32, stages=4),
-    replace(_NARROW, warps=8),
+    replace(_NARROW, warps=4),
     replace(_NARROW, rows=32),
     *(replace(_NARROW, chunk=chunk) for chunk in (256, 1024)),
 )

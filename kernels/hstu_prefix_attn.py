@@ -56,15 +56,15 @@ class Tiling:
 
 # (bytes an element, d, many rows a user) -> settings for sm_90 (H100, H200).
 TILINGS = {
-    (2, 32, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
-    (2, 64, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
-    (2, 128, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (2, 32, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=4),
+    (2, 64, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=4, stages=4),
+    (2, 128, False): Tiling(rows=16, keys=64, chunk=512, causal_chunk=512, warps=8, stages=4),
     (2, 32, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
     (2, 64, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
     (2, 128, True): Tiling(rows=128, keys=64, chunk=2048, causal_chunk=4096, warps=8, stages=3),
-    (4, 32, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
-    (4, 64, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=2),
-    (4, 128, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=8, stages=2),
+    (4, 32, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (4, 64, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=4, stages=3),
+    (4, 128, False): Tiling(rows=16, keys=32, chunk=512, causal_chunk=512, warps=8, stages=3),
 }
 _COLUMN_BYTES = 128  # of the keys that a program can have at a time
 

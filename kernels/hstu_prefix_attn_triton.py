@@ -26,16 +26,15 @@ from predawn.kernels.silu_triton import read_silu, silu
 @triton.jit
 def _held(
     pages_ptr: tl.tensor,
-    table_ptr: tl.tensor,
+    page: tl.tensor,
     start: tl.tensor,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
     PAGE: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ) -> tl.tensor:
-    """Where the keys start ... start + BLOCK_N - 1 of a user are, all of one page."""
-    page = tl.load(table_ptr + start // PAGE).to(tl.int64)
-    first = pages_ptr + page * (2 * HEADS * PAGE * DIM) + (start % PAGE) * DIM
+    """Where the keys start ... start + BLOCK_N - 1 of a user are, all of one `page`."""
+    first = pages_ptr + page.to(tl.int64) * (2 * HEADS * PAGE * DIM) + (start % PAGE) * DIM
     return first + tl.arange(0, BLOCK_N)[:, None] * DIM + tl.arange(0, DIM)[None, :]
 
 
@@ -68,14 +67,22 @@ def _whole_blocks(
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ) -> tl.tensor:
-    """acc and what the keys begin ... end - 1 of the pages add; every row sees all of them."""
+    """acc and what the keys begin ... end - 1 of the pages add; every row sees all of them.
+
+    A page's number is read a block ahead: a load whose address another load of the same iteration
+    gives is not fetched ahead by the compiler, and all of them are waited for.
+    """
+    page = tl.load(table_ptr + begin // PAGE, mask=begin < end, other=0)
     for start in range(begin, end, BLOCK_N):
-        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
+        after = start + BLOCK_N
+        next_page = tl.load(table_ptr + after // PAGE, mask=after < end, other=0)
+        keys = _held(keys_ptr, page, start, HEADS, DIM, PAGE, BLOCK_N)
         k, v = tl.load(keys), tl.load(keys + HEADS * PAGE * DIM)
         if UPCAST:
             k, v = k.to(tl.float32), v.to(tl.float32)
         weights = _weights(q, k, alpha, FAST, PRECISION)
         acc = tl.dot(weights.to(v.dtype), v, acc=acc, input_precision=PRECISION)
+        page = next_page
     return acc
 
 
@@ -102,7 +109,8 @@ def _last_blocks(
     [BLOCK_M]) among its user's tokens sees itself and those before it."""
     for start in range(begin, end, BLOCK_N):
         key = start + tl.arange(0, BLOCK_N)
-        keys = _held(keys_ptr, table_ptr, start, HEADS, DIM, PAGE, BLOCK_N)
+        page = tl.load(table_ptr + start // PAGE)
+        keys = _held(keys_ptr, page, start, HEADS, DIM, PAGE, BLOCK_N)
         there = (key < end)[:, None] & (tl.arange(0, DIM) < DIM)[None, :]
         k = tl.load(keys, mask=there, other=0.0)
         v = tl.load(keys + HEADS * PAGE * DIM, mask=there, other=0.0)

@@ -1,6 +1,9 @@
 """hstu_prefix_attn, norm_gate and kv_write: every shape class compiles for sm_90 in its limits."""
 
-from ahead_of_time import Variant, compiled
+import pytest
+from ahead_of_time import Built, Variant, compiled
+
+from predawn.kernels.hstu_prefix_attn import TILINGS
 
 WIDE = {"bf16": 2, "fp16": 2, "fp32": 4}
 
@@ -12,7 +15,6 @@ def variants() -> list[Variant]:
 
 def _attention() -> list[Variant]:
     from predawn.kernels import hstu_prefix_attn_triton as attention
-    from predawn.kernels.hstu_prefix_attn import TILINGS
 
     found: list[Variant] = []
     for (size, dim, many), tiling in TILINGS.items():
@@ -69,7 +71,21 @@ def _writes() -> list[Variant]:
     return found
 
 
-def test_every_shape_class_fits_an_h100() -> None:
-    built = compiled(__file__)
+@pytest.fixture(scope="module")
+def built() -> list[Built]:
+    return compiled(__file__)
+
+
+def test_every_shape_class_fits_an_h100(built: list[Built]) -> None:
     assert len(built) == 9 * 3 + 2 + 4 + 3
     assert [fault for kernel in built for fault in kernel.faults()] == []
+
+
+def test_keys_are_fetched_ahead(built: list[Built]) -> None:
+    """Shared memory holds as many blocks of keys and values as there are stages (one fewer without
+    wgmma, which reads them from registers) beside the queries: else each block is waited for."""
+    for number, ((size, dim, many), cut) in enumerate(TILINGS.items()):
+        blocks = cut.stages if many else cut.stages - 1
+        wanted = (cut.rows + 2 * blocks * cut.keys) * dim * size
+        for kernel in built[3 * number : 3 * number + 3]:
+            assert kernel.shared >= wanted, kernel.name
