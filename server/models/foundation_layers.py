@@ -249,6 +249,7 @@ class DeviceLayers:
             [one.kept.pages for one in segments],
             self.device,
             self._shape.head_dim,
+            self.dtype,
         )
         return _DeviceWork(rows, torch.tensor(slots, dtype=torch.int64).to(self.device), causal)
 
@@ -289,9 +290,9 @@ class DeviceLayers:
 
 
 def _columns(keys: Tensor) -> Tensor:
-    """Kept keys [H, n, d] -> [H, d, n]; copied first: oneDNN's bfloat16 products read a transposed
-    view of something strided at a third of their speed."""
-    return keys.contiguous().transpose(1, 2)
+    """Kept keys [H, n, d] -> [H, d, n]. oneDNN's bfloat16 products read a transposed view of
+    something strided at a third of their speed: copied first."""
+    return (keys if keys.dtype == torch.float32 else keys.contiguous()).transpose(1, 2)
 
 
 def _index(slots: slice | list[int]) -> slice | Tensor:

@@ -55,17 +55,12 @@ def histories(batch: UserBatch, length: int) -> list[U64]:
     columns = batch.items.shape[1]
     shown = min(columns, length)
     counts = np.minimum(batch.lengths, shown).astype(np.int64)
-    if shown >= 4:
-        more = (batch.lengths > shown) | (batch.lengths == columns)  # or there may be
+    more = (batch.lengths > shown) | (batch.lengths == columns)  # or there may be
+    if shown >= 4 and more.any():
         counts = np.where(more, _anchors(batch, shown), counts)
-    events = np.stack(
-        [
-            batch.items[:, :shown],
-            batch.types[:, :shown].astype(np.uint64),
-            batch.ages_ms[:, :shown].astype(np.uint64),
-        ],
-        axis=2,
-    )[:, ::-1]
+    events: U64 = np.empty((len(counts), shown, 3), np.uint64)
+    for column, values in enumerate((batch.items, batch.types, batch.ages_ms)):
+        events[:, ::-1, column] = values[:, :shown]
     return [_since_first(events[user, shown - n :]) for user, n in enumerate(counts.tolist())]
 
 
