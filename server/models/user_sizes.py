@@ -3,9 +3,9 @@
 | | tables x rows x d | bag | dense | tokens | rank | K x D | MFLOP a user |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 | tiny | 16 x 500 x 8 fp32 | 4 | 54 | 18 -> 4 -> 2 | 4 | 2 x 16 | 0.02 |
-| small | 16 x 10k x 16 fp32 | 4 | 54 | 20 -> 8 -> 4 | 16 | 2 x 32 | 0.13 |
-| medium | 64 x 1M x 64 fp16 (8.2 GB) | 10 | 256 | 72 -> 32 -> 16 | 64 | 4 x 96 | 8 |
-| large | 512 x 1M x 128 int8 (67 GB) | 20 | 1024 | 544 -> 128 -> 64 -> 32 | 256 | 8 x 128 | 230 |
+| small | 16 x 10k x 16 fp32 | 4 | 54 | 20 -> 8 -> 4 | 16 | 2 x 32 | 0.12 |
+| medium | 64 x 1M x 64 fp16 (8.2 GB) | 10 | 256 | 72 -> 32 -> 16 | 64 | 4 x 96 | 7.7 |
+| large | 512 x 1M x 128 int8 (67 GB) | 20 | 1024 | 544 -> 128 -> 64 -> 32 | 256 | 8 x 128 | 209 |
 
 Tables and dense columns are counted for five event types and no attributes. A history of events
 has no 64 or 512 features of its own, as a company's users have: the larger sizes take more crosses

@@ -1,7 +1,7 @@
 """The SUM user tower (arXiv 2311.09544): a user's recent past -> K embeddings of D.
 
 A function of the history alone: an embedding computed behind one request is right for the next.
-Inference on the CPU runs in the shape's `precision`. The small one's is float64 (0.09 MFLOP a
+Inference on the CPU runs in the shape's `precision`. The small one's is float64 (0.12 MFLOP a
 user): sums then depend on the batch in no digit that survives rounding to the store's fp16, and
 what is served is what was measured offline. The larger ones' is float32: 1.5e-5 of relative RMS
 from float64, a fourteenth of the fp16 rounding. bfloat16 is not used: even in the channel MLPs
