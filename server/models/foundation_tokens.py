@@ -14,6 +14,7 @@ events are seen, three quarters on average.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,8 @@ def histories(batch: UserBatch, length: int) -> list[U64]:
     if shown >= 4 and more.any():
         counts = np.where(more, _anchors(batch, shown), counts)
     events: U64 = np.empty((len(counts), shown, 3), np.uint64)
-    for column, values in enumerate((batch.items, batch.types, batch.ages_ms)):
+    parts: tuple[NDArray[Any], ...] = (batch.items, batch.types, batch.ages_ms)
+    for column, values in enumerate(parts):
         events[:, ::-1, column] = values[:, :shown]
     return [_since_first(events[user, shown - n :]) for user, n in enumerate(counts.tolist())]
 
