@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -17,14 +18,14 @@ from predawn.server.http.services import Services
 from predawn.server.wiring import running
 
 
-def config_of(**ranker: Any) -> Config:
-    """One pair model of 3 values and a ranker that wants them."""
+def config_of(path: str = "", **ranker: Any) -> Config:
+    """One pair model of 3 values and a ranker that wants them; path: of the store's files."""
     return Config.model_validate(
         {
             "http": {"port": 0, "timeout": 10_000},
             "engine": {"isolation": "thread"},
             "history": {"durability": "process"},
-            "store": {"dtype": "fp32", "capacity": 64},
+            "store": {"dtype": "fp32", "capacity": 64, "path": path},
             "models": {"sum": {"factory": "factories:counting"}},
             "pairs": {"fm": {"factory": "factories:pair_counting", "ttl": "1h", "capacity": 1000}},
             "rankers": {
@@ -39,11 +40,11 @@ def config_of(**ranker: Any) -> Config:
     )
 
 
-def with_server(use: Callable[[Client, Services], Awaitable[None]]) -> None:
+def with_server(use: Callable[[Client, Services], Awaitable[None]], path: str = "") -> None:
     async def main() -> None:
         started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         stop = Stop()
-        async with running(config_of()) as services:
+        async with running(config_of(path)) as services:
             server = asyncio.create_task(
                 serve(services, lambda _, port: started.set_result(port), stop, signals=False)
             )
@@ -135,6 +136,24 @@ def test_an_invalidated_user_has_no_pairs_and_others_keep_theirs() -> None:
         assert (await rank(client, bodies[1]))["sources"]["pairs"] == {"fm": sources(0, 2)}
 
     with_server(use)
+
+
+def test_a_restart_finds_the_pairs_and_what_was_invalidated(tmp_path: Path) -> None:
+    bodies = [b'{"user":7,"items":[1,2]}', b'{"user":"8","items":[1,2]}']
+
+    async def before(client: Client, services: Services) -> None:
+        for body in bodies:
+            await rank(client, body)
+        await computed(services, 4)
+        await client.post("/v1/invalidate", b'{"users":[7]}')
+
+    async def after(client: Client, services: Services) -> None:
+        replies = [await rank(client, body) for body in bodies]
+        pairs = [reply["sources"]["pairs"]["fm"] for reply in replies]
+        assert pairs == [sources(0, 2), sources(2, 0)]
+
+    with_server(before, str(tmp_path))
+    with_server(after, str(tmp_path))
 
 
 def test_operators_see_the_pair_model() -> None:
