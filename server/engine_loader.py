@@ -150,10 +150,17 @@ class Loader:
             version = snapshot_version(source.snapshot)
         model = load_model(recipe, version if source.snapshot else None)
         if isinstance(model, _Prepares):
-            model.prepare(self._recent.users(name)[-1])
+            self._prepare(name, source.setting, model)
         if matrix is not None:
             model = Aligned(cast(UserModel, model), matrix)
         return Held(model, version or 0, matrix)
+
+    def _prepare(self, name: str, setting: str, model: _Prepares) -> None:
+        try:
+            model.prepare(self._recent.users(name)[-1])
+        except (Exception, SystemExit) as error:
+            reason = f"cannot be prepared for its batches: {_told(error)}"
+            raise ConfigError(setting, reason) from error
 
     def _aligned(
         self, name: str, recipe: Recipe, live: Held, held: Held

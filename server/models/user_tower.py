@@ -41,6 +41,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from predawn.kernels import launch
 from predawn.kernels.cross_lowrank import cross_lowrank
 from predawn.server.models.device import Accelerator, Cuda
 from predawn.server.models.device_graphs import GraphedRows
@@ -284,11 +285,12 @@ class UserTower:
         accelerator: Accelerator | None = None,
         length: int | None = None,
     ) -> None:
-        """accelerator: of `device`; None: the device's own, none on a CPU. length: events that it
-        was trained with, of a longer history it reads no others; None: all."""
+        """accelerator: of `device`; None: the device's own, none on a CPU or without Triton, whose
+        kernels alone can be captured. length: events that it was trained with, of a longer history
+        it reads no others; None: all."""
         self._length = length
         self._device = torch.device(device)
-        if accelerator is None and self._device.type == "cuda":
+        if accelerator is None and self._device.type == "cuda" and launch.has_triton():
             accelerator = Cuda(self._device)
         self._accelerator = accelerator
         self._graphed: GraphedRows | None = None

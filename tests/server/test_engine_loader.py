@@ -171,6 +171,18 @@ def test_a_model_that_prepares_sees_the_largest_batch_first(
     assert seen == [8, 8]
 
 
+def test_a_model_that_cannot_prepare_is_refused(
+    versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(model: cases.Scaled, example: UserBatch) -> None:
+        raise RuntimeError("no memory for graphs")
+
+    monkeypatch.setattr(cases.Scaled, "prepare", prepare, raising=False)
+    setup = Setup(m=recipe("user", "scaled", versions))
+    with pytest.raises(ConfigError, match=r"models\.m: cannot be prepared .*no memory for graphs"):
+        setup.loader.start_all()
+
+
 def test_compilations_count_but_for_those_of_a_load(
     versions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
