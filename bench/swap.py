@@ -6,6 +6,7 @@ is held against the seconds right before it: p99 of the second that begins with 
 as long as it takes, a second at least) over the median of theirs. No request may fail.
 """
 
+import math
 import shutil
 import tempfile
 import threading
@@ -179,6 +180,12 @@ def _rows(
     quiet = [p99 for each in changes for p99 in before_ms(recorder, each, plan.before_s)]
     yield mark.row(case, "p99_quiet", float(np.median(quiet)), "ms", n=len(quiet))
     yield mark.row(case, "p99_quiet_spread", harness.spread(quiet), "share")
+    before_s = max(1, plan.before_s - 1)
+    ratios = [over_before(recorder, _nothing(each), before_s) for each in changes]
+    nothing = [ratio for ratio in ratios if math.isfinite(ratio)]  # else the load had not begun
+    middle = float(np.median(nothing))
+    yield mark.row(case, "p99_nothing_over_before", middle, "x", n=len(nothing))
+    yield mark.row(case, "p99_nothing_over_before_worst", max(nothing), "x", n=len(nothing))
     for what in dict.fromkeys(_ROUND):
         chosen = [each for each in changes if each.what == what]
         ratios = [over_before(recorder, each, plan.before_s) for each in chosen]
@@ -187,6 +194,12 @@ def _rows(
         yield mark.row(case, f"{name}_worst", max(ratios), "x", n=len(chosen))
         took = float(np.median([each.took_ms for each in chosen]))
         yield mark.row(case, f"{what}_takes", took, "ms", n=len(chosen))
+
+
+def _nothing(change: Change) -> Change:
+    """A second before a change: what a ratio is when nothing happens."""
+    began_ns = change.began_ns - _SECOND_NS
+    return Change("nothing", began_ns, began_ns)
 
 
 def over_before(recorder: Recorder, change: Change, before_s: int) -> float:

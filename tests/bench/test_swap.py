@@ -86,6 +86,7 @@ def test_no_request_fails_while_versions_change_wherever_models_run() -> None:
     for isolation in swap.ISOLATIONS:
         case = f"models in a {isolation}"
         assert found[case, "errors"] == 0
+        assert found[case, "p99_nothing_over_before"] > 0
         for what in ("load", "swap", "rollback"):
             assert found[case, f"p99_{what}_over_before"] > 0
             assert found[case, f"{what}_takes"] > 0
