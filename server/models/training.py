@@ -33,6 +33,7 @@ from predawn.server.models.user_tower import tower_tensors
 from predawn.server.traces import Trace
 
 HOLDOUT_FILE = "holdout.safetensors"
+_PAIR_SAMPLE = 1024  # requests whose pairs give the default embedding
 
 Progress = Callable[[str, float], None]
 
@@ -94,6 +95,7 @@ def train(
     if pairs is not None:
         run.read_pairs(pairs.net.shape.dim)
         examples = pairs.with_pairs(examples)
+        pairs.count_to(run.split.row_cut)
     tower, ranker = run.networks(examples)
     fit(tower, ranker, examples, settings, seed, lambda share: on_progress("training", share))
     on_progress("measuring", 0.0)
@@ -111,7 +113,7 @@ def train(
     meta = run.describe(tower, ranker, served.default()) | {"figures": figures}
     if pairs is not None:
         files |= pairs.files
-        meta |= pairs.describe(run.newest())
+        meta |= pairs.describe(run.newest()[-_PAIR_SAMPLE:])
     snapshot = write_snapshot(out, files, meta)
     return TrainReport(
         rows=run.rows,

@@ -23,9 +23,9 @@ from predawn.server.models.foundation import (
 )
 from predawn.server.models.foundation_model import FoundationModel
 from predawn.server.models.foundation_shape import named_foundation
-from predawn.server.models.item_table import count_items, embedding_rows, statistics_width
+from predawn.server.models.item_table import ItemTable, count_items, embedding_rows
 from predawn.server.models.loading import FOUNDATION_FILE
-from predawn.server.models.ranker_training import fit_standard
+from predawn.server.models.ranker_training import Standard, fit_standard
 from predawn.server.models.snapshots import Snapshot, Tensors
 from predawn.server.models.training_data import UserPast, earlier_item_statistics
 from predawn.server.models.training_examples import Examples
@@ -35,7 +35,7 @@ from predawn.server.models.training_foundation import (
     foundation_scores,
 )
 from predawn.server.models.training_sequences import Sequences
-from predawn.server.request import F32, I64, PairBatch
+from predawn.server.request import F32, I64, U64, PairBatch
 from predawn.server.stabilise import compress
 from predawn.server.traces import EVENT_TYPES, Trace, event_types
 from predawn.server.traces_data import jagged_rows
@@ -47,14 +47,31 @@ _FOUNDATION_SHARE = 0.7  # of the rows learned from, the earliest: the foundatio
 class PairPart:
     """A trained foundation model over a trace."""
 
-    def __init__(self, net: FoundationNet, trace: Trace, labels: F32, stop: int = 0) -> None:
+    def __init__(
+        self,
+        net: FoundationNet,
+        trace: Trace,
+        labels: F32,
+        stop: int = 0,
+        standard: Standard | None = None,
+    ) -> None:
         """labels: float32 [rows, tasks], NaN where unknown; stop: the row behind those that the
-        model learned from."""
+        model learned from; standard: of its item statistics, where they may be counted further."""
         self.net = net.eval()
-        self._stop = stop
+        self.stop = stop
+        self._standard = standard
         self._trace, self._labels = trace, labels
         self._past = UserPast(trace, EVENT_TYPES, net.shape.length)
         self._model = FoundationModel(net)
+
+    def count_to(self, stop: int) -> None:
+        """Item statistics of all rows before `stop`. The ranker's examples come before that: their
+        own labels must not be among what is counted."""
+        if self._standard is not None:
+            labels = self._labels[:stop]
+            table = count_items(*_hashed(self.net, self._trace, labels))
+            _count_items(self.net, table, self._standard)
+            self._model = FoundationModel(self.net)
 
     @property
     def files(self) -> dict[str, Tensors]:
@@ -73,7 +90,7 @@ class PairPart:
         from, in every state."""
         counts = np.diff(self._trace.offsets)[examples.requests]
         pairs: F32 = np.full((int(counts.sum()), self.net.shape.dim), np.nan, np.float32)
-        later = np.flatnonzero(self._trace.offsets[examples.requests] >= self._stop)
+        later = np.flatnonzero(self._trace.offsets[examples.requests] >= self.stop)
         some = self.embeddings(examples.requests[later], examples.at_ms[later])
         pairs[jagged_rows(counts, later)] = some
         return replace(examples, pairs=torch.from_numpy(pairs))
@@ -137,12 +154,12 @@ def train_pair_part(
     prior = tuple((bits & 1).mean(axis=0).round(6).tolist())
     shape = named_foundation(plan.name, types=len(EVENT_TYPES), tasks=plan.tasks)
     net = untrained_foundation(replace(shape, prior=prior), plan.seed)
-    statistics = _fit_statistics(net, trace, labels[:stop])
+    statistics, standard = _fit_statistics(net, trace, labels[:stop])
     sequences = Sequences(trace, labels, stop, net.shape, EVENT_TYPES, statistics)
     windows = sequences.windows(np.arange(stop) >= first)
     settings = FoundationFit(epochs=plan.epochs)
     fit_foundation(net, sequences, windows, settings, plan.seed, on_progress)
-    return PairPart(net, trace, labels, stop)
+    return PairPart(net, trace, labels, stop, standard)
 
 
 def kept_pair_part(snapshot: Snapshot, trace: Trace, labels: F32) -> PairPart | None:
@@ -153,26 +170,35 @@ def kept_pair_part(snapshot: Snapshot, trace: Trace, labels: F32) -> PairPart | 
     return PairPart(foundation_net(described, snapshot.read(FOUNDATION_FILE)), trace, labels)
 
 
-def _fit_statistics(net: FoundationNet, trace: Trace, labels: F32) -> F32:
-    """Gives the net the statistics of every row of its item table, and its outputs the mean labels;
-    returns those of each row of the trace as they were before it. float32 [rows, S]"""
-    prior = np.nanmean(labels, axis=0)
-    known = np.where(np.isnan(labels), prior, labels).astype(np.float32)
-    hashed = embedding_rows(trace.items[: len(labels)], net.shape.item_rows).astype(np.uint64)
+def _hashed(net: FoundationNet, trace: Trace, labels: F32) -> tuple[U64, F32]:
+    """Rows of the net's item table and labels of the trace's first rows, unknown ones the mean."""
+    known = np.where(np.isnan(labels), np.nanmean(labels, axis=0), labels).astype(np.float32)
+    rows = embedding_rows(trace.items[: len(labels)], net.shape.item_rows)
+    return rows.astype(np.uint64), known
+
+
+def _count_items(net: FoundationNet, table: ItemTable, standard: Standard) -> None:
+    """Gives the net what is counted of every row of its item table."""
+    counted = ((table.features() - standard.mean) / standard.std).astype(np.float32)
+    every = np.tile(counted[-1], (1 + net.shape.item_rows, 1))
+    every[table.hashes.astype(np.int64)] = counted[:-1]
+    every[0] = 0
+    net.statistics.data = torch.from_numpy(every)
+
+
+def _fit_statistics(net: FoundationNet, trace: Trace, labels: F32) -> tuple[F32, Standard]:
+    """Counts, gives the net's outputs the mean labels, and returns each row's statistics as they
+    were before it, float32 [rows, S], and their standard."""
+    hashed, known = _hashed(net, trace, labels)
     table = count_items(hashed, known)
     times = np.repeat(trace.t_ms, np.diff(trace.offsets))[: len(labels)]
     earlier = earlier_item_statistics(table.find(hashed), times, known, table.prior)
     standard = fit_standard(earlier)
-    final = ((table.features() - standard.mean) / standard.std).astype(np.float32)
-    every = np.tile(final[-1], (1 + net.shape.item_rows, 1))
-    every[table.hashes.astype(np.int64)] = final[:-1]
-    every[0] = 0
-    assert every.shape[1] == statistics_width(len(net.shape.tasks))
-    net.statistics.data = torch.from_numpy(every)
+    _count_items(net, table, standard)
     safe = np.clip(table.prior, 1e-4, 1 - 1e-4)
     odds = torch.from_numpy(np.log(safe / (1 - safe)).astype(np.float32))
     net.tasks_b.data, net.compressed_b.data = odds.clone(), odds.clone()
-    return ((earlier - standard.mean) / standard.std).astype(np.float32)
+    return ((earlier - standard.mean) / standard.std).astype(np.float32), standard
 
 
 def share_of_gain(

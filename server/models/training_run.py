@@ -135,6 +135,8 @@ class Run:
         std = dense.std(dim=0, correction=0)
         tower.mean.data = dense.mean(dim=0)
         tower.std.data = torch.where(std > 1e-4, std, torch.ones_like(std))
+        if self.ranker_shape.pair_models:
+            ranker.pair.data.zero_()  # learned from the later rows alone: starts as if not there
         prior = np.clip(self.items.table.prior, 1e-4, 1 - 1e-4)
         ranker.out_b.data = torch.from_numpy(np.log(prior / (1 - prior)))
         return tower, ranker

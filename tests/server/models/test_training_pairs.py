@@ -9,6 +9,8 @@ from predawn.server.errors import ConfigError
 from predawn.server.models.foundation_model import FoundationModel
 from predawn.server.models.training_data import UserPast, known_labels
 from predawn.server.models.training_pairs import PairPart, PairPlan, share_of_gain, train_pair_part
+from predawn.server.models.training_resume import Start
+from predawn.server.models.training_run import Run
 from predawn.server.request import PairBatch
 from predawn.server.stabilise import compress
 from predawn.server.traces import EVENT_TYPES
@@ -53,6 +55,29 @@ def test_statistics_and_priors_come_from_the_learned_rows_alone() -> None:
     assert one.net.shape == two.net.shape
     known = one.net.statistics
     assert known[0].abs().sum() == 0 and len(torch.unique(known, dim=0)) > 20
+
+
+def test_counting_further_changes_what_is_counted_and_nothing_that_was_learned() -> None:
+    pairs = part()
+    requests = np.arange(240, 300)
+    before, kept = pairs.embeddings(requests, TRACE.t_ms[requests]), pairs.files
+    learned = {name: array.copy() for name, array in kept["foundation.safetensors"].items()}
+    pairs.count_to(TRACE.rows)
+    for name, array in pairs.files["foundation.safetensors"].items():
+        assert np.array_equal(array, learned[name]) == (name != "statistics"), name
+    assert not np.allclose(pairs.embeddings(requests, TRACE.t_ms[requests]), before, atol=1e-3)
+
+
+def test_pairs_are_unknown_at_rows_that_the_model_learned_from() -> None:
+    pairs = part()
+    stop = pairs.stop
+    run = Run(TRACE, 0.2, 0, None, Start(size="tiny"))
+    examples = pairs.with_pairs(run.examples())
+    assert examples.pairs is not None
+    known = ~examples.pairs[:, 0].isnan().numpy()
+    first_rows = np.repeat(TRACE.offsets[examples.requests], examples.counts)
+    np.testing.assert_array_equal(known, first_rows >= stop)
+    assert 0 < known.mean() < 0.5
 
 
 def test_the_section_says_how_to_rebuild_it() -> None:
