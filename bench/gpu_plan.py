@@ -14,7 +14,7 @@ from predawn.bench.gpu_cases_attention import (
     kv_write_case,
     norm_gate_case,
 )
-from predawn.bench.gpu_cases_bags import QUANTISED_BAGS, quantised_bag_case
+from predawn.bench.gpu_cases_bags import QUANTISED_BAGS, QuantisedBagShape, quantised_bag_case
 from predawn.bench.gpu_cases_lookup import (
     GATHERS,
     TOPKS,
@@ -76,6 +76,7 @@ CASES: tuple[Callable[[str], Case], ...] = (
     *(partial(topk_case, shape) for shape in TOPKS),
     *(partial(bag_case, shape) for shape in BAGS),
     *(partial(quantised_bag_case, shape) for shape in QUANTISED_BAGS),
+    *(partial(quantised_bag_case, shape) for shape in QUANTISED_BAGS),
     *(partial(scatter_case, shape) for shape in SCATTERS),
     *(partial(norm_gate_case, shape) for shape in ROWS),
     *(partial(kv_write_case, shape) for shape in ROWS),
@@ -123,6 +124,7 @@ def small_cases(device: str, count: int = 5) -> list[Case]:
     return [
         cross_case(CrossShape(count, 64, 16, 1), device),
         bag_case(BagShape(count, 4, 16, 100, 4), device),
+        quantised_bag_case(QuantisedBagShape(count, 4, 16, 100, 4, weighted=True), device),
         gather_case(GatherShape(count, 32, 16, 8, 64, table=100), device),
         topk_case(TopkShape(min(count, FEW_USERS), 300, 32, 4), device),  # one class of settings
         scatter_case(ScatterShape(count, 64, kept=2, drift=True), device),
