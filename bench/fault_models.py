@@ -1,10 +1,12 @@
 """Models for measuring the server itself: they cost nothing, or exactly what they are told to.
 
 Bring-your-own factories: `factory = "predawn.bench.fault_models:user_model"`. The user model
-hangs for as long as the file `hang_flag` exists, and takes `cost_ms` of CPU a batch.
+hangs for as long as the file `hang_flag` exists, kills its process when it finds the file
+`die_flag` (once: it removes it first), and takes `cost_ms` of CPU a batch.
 """
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -19,10 +21,13 @@ _HANG_STEP_S = 0.01
 class CheapUserModel:
     """Embeds a user as numbers made from its id and the length of its history."""
 
-    def __init__(self, dim: int, cost_ms: float, hang_flag: str, clock: Clock) -> None:
+    def __init__(
+        self, dim: int, cost_ms: float, hang_flag: str, die_flag: str, clock: Clock
+    ) -> None:
         self._dim = dim
         self._cost_ns = round(cost_ms * 1e6)
         self._hang_flag = hang_flag
+        self._die_flag = die_flag
         self._clock = clock
 
     @property
@@ -32,6 +37,7 @@ class CheapUserModel:
     def embed(self, batch: UserBatch) -> F32:
         """float32 [B, dim]: value d of user u is (u mod 1009 + history length + d) / 1009."""
         self._hang()
+        self._die()
         self._burn()
         base = (batch.users % np.uint64(1009)).astype(np.float32) + batch.lengths
         steps = np.arange(self._dim, dtype=np.float32)
@@ -40,6 +46,11 @@ class CheapUserModel:
     def _hang(self) -> None:
         while self._hang_flag and os.path.exists(self._hang_flag):
             time.sleep(_HANG_STEP_S)
+
+    def _die(self) -> None:
+        if self._die_flag and os.path.exists(self._die_flag):
+            os.unlink(self._die_flag)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _burn(self) -> None:
         end = self._clock.monotonic_ns() + self._cost_ns
@@ -64,10 +75,14 @@ class CheapRanker:
 
 
 def user_model(
-    snapshot: Path | None, dim: int = 64, cost_ms: float = 0.0, hang_flag: str = ""
+    snapshot: Path | None,
+    dim: int = 64,
+    cost_ms: float = 0.0,
+    hang_flag: str = "",
+    die_flag: str = "",
 ) -> CheapUserModel:
     """Factory of `CheapUserModel`; needs no snapshot."""
-    return CheapUserModel(dim, cost_ms, hang_flag, SystemClock())
+    return CheapUserModel(dim, cost_ms, hang_flag, die_flag, SystemClock())
 
 
 def ranker(snapshot: Path | None) -> CheapRanker:

@@ -1,8 +1,9 @@
 """What is promised when things break, tried on a real server: a hung engine, and kill -9.
 
 Hung engine: a user model that never returns, in the mode in which requests wait for it; every
-request has to be answered within its deadline all the same. kill -9: the history is opened after
-the kill and searched for every event that had been acknowledged.
+request has to be answered within its deadline all the same. The models' process killed: the same,
+and it has to come back by itself. kill -9 of the server: the history is opened after the kill and
+searched for every event that had been acknowledged.
 """
 
 import contextlib
@@ -53,23 +54,45 @@ SMOKE = Plan(100, before_s=0.4, hang_s=1.0, after_s=0.6, timeout_ms=2_000, users
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
-    """Both faults; the values of `answered_in_time` and `acknowledged_found` have to be 1."""
+    """All faults; the values of `answered_in_time` and `acknowledged_found` have to be 1."""
     plan = SMOKE if smoke else FULL
     with tempfile.TemporaryDirectory(prefix="predawn-") as folder:
-        return [*_hung(mark, plan, Path(folder)), *_killed(mark, plan, Path(folder))]
+        return [
+            *_hung(mark, plan, Path(folder)),
+            *_bereft(mark, plan, Path(folder)),
+            *_killed(mark, plan, Path(folder)),
+        ]
 
 
 def _hung(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
     flag = folder / "hang"
-    options = {"hang_flag": str(flag), "cost_ms": 2.0}
+    with rig.running(_waiting(folder, "hang_flag", flag), folder / "hung") as child:
+        recorder = _load_with_flag(child, plan, flag)
+    return list(_fault_rows(mark, f"engine hangs for {plan.hang_s:g} s", plan, recorder))
+
+
+def _bereft(mark: Stamp, plan: Plan, folder: Path) -> list[Row]:
+    """The models' process is killed in the middle of a batch."""
+    flag, case = folder / "die", "models' process killed"
+    settings = _waiting(folder, "die_flag", flag)
+    settings["engine"] = {"isolation": "process"}
+    with rig.running(settings, folder / "bereft") as child:
+        recorder = _load_with_flag(child, plan, flag)
+        rig.wait_ready(child)
+        restarts = rig.metrics(child).total("predawn_engine_restarts_total")
+    found = list(_fault_rows(mark, case, plan, recorder))
+    return [*found, mark.row(case, "restarts", restarts, "times", n=1)]
+
+
+def _waiting(folder: Path, option: str, flag: Path) -> rig.Settings:
+    """A server whose requests wait for a user model, which does its worst when `flag` is there."""
+    options = {option: str(flag), "cost_ms": 2.0}
     settings = rig.bare_settings(folder, free_port(), mode="ercache", options=options)
     settings["models"]["user"] |= {"direct_ttl": "200ms", "failover_ttl": "1h", "wait": "100ms"}
-    with rig.running(settings, folder / "hung") as child:
-        recorder = _load_with_hang(child, plan, flag)
-    return list(_hung_rows(mark, plan, recorder))
+    return settings
 
 
-def _load_with_hang(child: Child, plan: Plan, flag: Path) -> Recorder:
+def _load_with_flag(child: Child, plan: Plan, flag: Path) -> Recorder:
     at_ns = load.uniform(plan.rate, round(plan.rate * plan.seconds))
     rng = np.random.default_rng(5)
     users: list[int] = rng.integers(1, plan.users, len(at_ns)).tolist()
@@ -79,7 +102,7 @@ def _load_with_hang(child: Child, plan: Plan, flag: Path) -> Recorder:
     )
     timers = [
         threading.Timer(plan.before_s, flag.touch),
-        threading.Timer(plan.before_s + plan.hang_s, flag.unlink),
+        threading.Timer(plan.before_s + plan.hang_s, flag.unlink, kwargs={"missing_ok": True}),
     ]
     recorder = Recorder()
     for timer in timers:
@@ -100,8 +123,7 @@ def _rank(user: int, timeout_ms: int) -> bytes:
     return load.http_message("/v1/rank", orjson.dumps(body))
 
 
-def _hung_rows(mark: Stamp, plan: Plan, recorder: Recorder) -> Iterator[Row]:
-    case = f"engine hangs for {plan.hang_s:g} s"
+def _fault_rows(mark: Stamp, case: str, plan: Plan, recorder: Recorder) -> Iterator[Row]:
     n = len(recorder)
     took_ms = (np.array(recorder.received) - np.array(recorder.intended)) / 1e6
     in_time = recorder.ok & (took_ms <= plan.timeout_ms)

@@ -1,5 +1,8 @@
 """The models of the bench: exact, cheap, and hanging on demand."""
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -46,6 +49,17 @@ def test_model_hangs_while_its_flag_exists(tmp_path: Path) -> None:
     flag.unlink()
     assert done.wait(10)
     thread.join()
+
+
+def test_a_model_that_finds_its_flag_takes_the_process_with_it_once(tmp_path: Path) -> None:
+    flag = tmp_path / "die"
+    flag.touch()
+    program = (
+        "import sys; import numpy as np; from predawn.bench import fault_models;"
+        "fault_models.user_model(None, die_flag=sys.argv[1])._die()"
+    )
+    ends = [subprocess.run([sys.executable, "-c", program, str(flag)]) for _ in range(2)]
+    assert [end.returncode for end in ends] == [-signal.SIGKILL, 0]
 
 
 def test_ranker_scores_every_candidate_by_its_user() -> None:
