@@ -17,7 +17,7 @@ import torch
 
 from predawn.bench.gpu_cases import Case
 from predawn.bench.gpu_numerics import judge_case
-from predawn.bench.gpu_plan import CASES, COUNTS, compiles_after_warm_up, parts
+from predawn.bench.gpu_plan import CASES, COUNTS, FIRST_CASES, compiles_after_warm_up, parts
 from predawn.bench.gpu_rig import Rig, cuda_rig
 from predawn.bench.gpu_timer import Ceilings, measure_ceilings
 from predawn.bench.harness import Row, Stamp, times_better
@@ -93,19 +93,20 @@ def measure(
     mark: Stamp,
     counts: Sequence[int] = COUNTS,
 ) -> dict[str, object]:
-    """What gpu.json holds. One case's tensors at a time."""
+    """What gpu.json holds. One case's tensors at a time; `more` after the most wanted cases."""
     ceilings = measure_ceilings(rig.timer, rig.device, rig.scale)
     found = Findings()
-    for number, build in enumerate(cases):
+    steps: list[tuple[str, Part]] = [
+        (f"case {number}", partial(_judged, build, rig, ceilings, mark, found))
+        for number, build in enumerate(cases)
+    ]
+    steps[FIRST_CASES:FIRST_CASES] = more(ceilings).items()
+    for number, (name, part) in enumerate(steps):
         if rig.late():
-            found.left_out.append(f"{len(cases) - number} cases: the time was spent")
+            names = ", ".join(name for name, _ in steps[number:])
+            found.left_out.append(f"{names}: the time was spent")
             break
-        found.add(f"case {number}", partial(_judged, build, rig, ceilings, mark, found))
-    for name, part in more(ceilings).items():
-        if rig.late():
-            found.left_out.append(f"{name}: the time was spent")
-        else:
-            found.add(name, part)
+        found.add(name, part)
     right = not found.failed and all(bool(verdict["good"]) for verdict in found.verdicts)
     return {
         "device": mark.device,

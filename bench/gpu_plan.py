@@ -82,6 +82,7 @@ CASES: tuple[Callable[[str], Case], ...] = (
     *(partial(kv_write_case, shape) for shape in ROWS),
     *(partial(cross_case, shape) for shape in CROSS),
 )
+FIRST_CASES = len(ATTENTIONS) + len(GATHERS) + len(TOPKS)  # measured before all else
 
 
 def parts(rig: Rig, mark: Stamp, ceilings: Ceilings) -> dict[str, Callable[[], Iterable[Row]]]:

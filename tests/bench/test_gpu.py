@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from gpu_host_rig import host_rig
 from interpreted import DEVICE
 
 from predawn.bench import gpu
-from predawn.bench.gpu_cases import BagShape, CrossShape, bag_case, cross_case
+from predawn.bench.gpu_cases import BagShape, Case, CrossShape, bag_case, cross_case
 from predawn.bench.gpu_cases_attention import AttnShape, attn_case
 from predawn.bench.gpu_rig import Rig
 from predawn.bench.gpu_timer import Ceilings
@@ -119,11 +119,26 @@ def test_error_in_a_case_or_part_fails_the_run_and_nothing_else() -> None:
 
 
 def test_what_comes_late_is_left_out_and_said() -> None:
-    calls = iter([False, True, True, True])
+    calls = iter([False, True])
     rig = replace(RIG, late=lambda: next(calls))
     result = _measure(parts={"launch": lambda: []}, rig=rig)
-    assert result["left_out"] == ["1 cases: the time was spent", "launch: the time was spent"]
+    assert result["left_out"] == ["case 1, launch: the time was spent"]
     assert result["good"]
+
+
+def test_parts_come_after_the_most_wanted_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(name: str, build: Callable[[], Case]) -> Callable[[], Case]:
+        return lambda: (order.append(name), build())[1]
+
+    def launch() -> list[Row]:
+        order.append("launch")
+        return []
+
+    monkeypatch.setattr(gpu, "FIRST_CASES", 1)
+    _measure([noted("first", CASES[0]), noted("second", CASES[1])], {"launch": launch})
+    assert order == ["first", "launch", "second"]
 
 
 def test_wrong_kernel_or_new_build_fails_the_run(tmp_path: Path) -> None:

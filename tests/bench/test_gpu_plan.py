@@ -7,9 +7,11 @@ import pytest
 import torch
 from gpu_host_rig import host_rig
 from interpreted import DEVICE, triton
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from predawn.bench import gpu_plan
 from predawn.bench.gpu_cases import Case, CrossShape, cross_case
+from predawn.bench.gpu_cases_attention import AttnShape, attn_case
 from predawn.bench.gpu_numerics import judge_case
 from predawn.bench.gpu_timer import Ceilings
 from predawn.bench.harness import Stamp
@@ -46,6 +48,23 @@ def test_every_kernel_is_in_the_small_cases_and_right() -> None:
     assert [o for o in operations - {"silu"} if not any(map(o.startswith, names))] == []
     for case in cases:
         assert judge_case(case).good, case.name
+
+
+def test_peers_can_be_captured_as_graphs() -> None:
+    """They never look at a value on the device (which would wait for it): fakes have none."""
+    for case in [*gpu_plan.small_cases(DEVICE), _even()]:
+        for call in (*case.peers.values(), *case.yardsticks.values()):
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                call()
+
+
+def _even() -> Case:
+    return attn_case(AttnShape((70, 70), (3, 3), 1, 32), DEVICE)
+
+
+def test_a_look_at_a_value_is_seen() -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(DataDependentOutputException):
+        bool((torch.zeros(2) == 0).all())
 
 
 def test_compilations_after_the_first_count_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
