@@ -12,8 +12,9 @@
 //   `missing` counts as zeros, whatever `pairs` holds: what a miss is worth, the learned vector
 //   times its weights, is part of its row of `source_part`. A row of `out` depends on its request
 //   and its candidate alone, bit by bit.
-// Design: 48 rows at a time: their table rows are asked for, the sums begin in `out`, what is to be
-//   multiplied is laid side by side in scratch, then one product with packed weights adds it.
+// Design: 48 rows at a time: table rows are asked for 6 rows before their turn, the sums begin in
+//   `out`, what is to be multiplied is laid side by side in scratch, then one product with packed
+//   weights adds it.
 // Memory: scratch of the thread, 48 rows wide, kept. Cost: 2 * depth * columns FLOP a row at the
 //   rate of dense.hpp; no atomics.
 #pragma once
@@ -74,6 +75,7 @@ struct FirstLayer {
 namespace detail {
 
 inline constexpr std::size_t kBlockRows = 48;
+inline constexpr std::size_t kAheadRows = 6;
 
 // A run over a batch: what `run` needs besides the two.
 class FirstLayerRun {
@@ -106,16 +108,19 @@ class FirstLayerRun {
 
  private:
   void block(std::size_t begin, std::size_t end) noexcept {
+    for (std::size_t row = begin; row < std::min(end, begin + kAheadRows); ++row) ask_for(row);
     for (std::size_t row = begin; row < end; ++row) {
-      if (!batch_.projected.empty()) layer_.projected.ask_for(batch_.projected[row]);
-      if (!batch_.vectors.empty()) layer_.vectors.ask_for(batch_.vectors[row]);
-    }
-    for (std::size_t row = begin; row < end; ++row) {
+      if (row + kAheadRows < end) ask_for(row + kAheadRows);
       while (static_cast<std::size_t>(batch_.offsets[request_ + 1]) <= row) ++request_;
       one(row, inputs_ + (row - begin) * depth_);
     }
     multiply(arithmetic_, {inputs_, depth_}, layer_.weights,
              {batch_.out + begin * columns_, columns_}, end - begin, layer_.is_rectified);
+  }
+
+  [[gnu::always_inline]] void ask_for(std::size_t row) const noexcept {
+    if (!batch_.projected.empty()) layer_.projected.ask_for(batch_.projected[row]);
+    if (!batch_.vectors.empty()) layer_.vectors.ask_for(batch_.vectors[row]);
   }
 
   // Begins the sums of a row, and lays out what it brings to the product.
