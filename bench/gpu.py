@@ -42,12 +42,12 @@ class Findings:
     failed: int = 0
 
     def add(self, name: str, part: Part) -> None:
-        """The rows of `part`, up to an error in it."""
+        """The rows of `part`, up to an error in it: of any kind, what else was measured is kept."""
         try:
             for row in part():
                 self.rows.append(row)
-        except (RuntimeError, ImportError) as error:
-            self.left_out.append(f"{name}: {error}")
+        except Exception as error:
+            self.left_out.append(f"{name}: {type(error).__name__}: {error}")
             self.failed += 1
 
 

@@ -113,7 +113,7 @@ def test_error_in_a_case_or_part_fails_the_run_and_nothing_else() -> None:
         yield MARK.row("whole", "time", 1.0, "us")
 
     result = _measure(parts={"broken": broken, "whole": whole})
-    assert result["left_out"] == ["broken: out of memory"]
+    assert result["left_out"] == ["broken: RuntimeError: out of memory"]
     assert not result["good"]
     assert "half" in str(result["table"]) and "whole" in str(result["table"])
 
