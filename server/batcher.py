@@ -20,7 +20,13 @@ from predawn.server.batcher_queue import Caller, Entry, LaneQueue, Served
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.clock import Clock
 from predawn.server.engine import Computed, EmbedsUsers
-from predawn.server.errors import DeadlineExceeded, InferenceError, Overloaded, Unavailable
+from predawn.server.errors import (
+    DeadlineExceeded,
+    EngineLost,
+    InferenceError,
+    Overloaded,
+    Unavailable,
+)
 from predawn.server.metrics import Metrics
 from predawn.server.request import F32, Lane, UserId
 
@@ -31,6 +37,7 @@ NO_DEADLINE_NS = 2**63 - 1
 _MS = 1_000_000
 _LONGEST_RETRY_S = 30.0
 _SHORTEST_RETRY_S = 0.05
+_LOST_NS = 250 * _MS  # a lost engine is left alone for so long; then one batch tries it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Batcher:
         self._share = ShareAccount(limits.background_share, clock.monotonic_ns())
         self._random = random.Random(limits.seed)
         self._running_since_ns: int | None = None
+        self._lost_until_ns = 0
         self._user_ns = 0.0  # engine time per user, exponentially averaged
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
@@ -81,7 +89,8 @@ class Batcher:
     def submit(self, model: str, user: UserId, lane: Lane, deadline_ns: int) -> Caller:
         """A future of the user's new embedding; `lane` WAIT or REFRESH. On the future:
         InferenceError, DeadlineExceeded (NO_DEADLINE_NS: never), Unavailable once closed.
-        Overloaded, at once, when the lane is full or the engine hangs. Cancel it to give up."""
+        Overloaded, at once, when the lane is full or the engine hangs or is lost. Cancel it to give
+        up."""
         now_ns = self._clock.monotonic_ns()
         self._refuse_when_hung(now_ns)
         caller: Caller = asyncio.get_running_loop().create_future()
@@ -140,6 +149,8 @@ class Batcher:
     # Admission
 
     def _refuse_when_hung(self, now_ns: int) -> None:
+        if now_ns < self._lost_until_ns:
+            raise Overloaded("engine lost, being started again", self._jittered(_LOST_NS / 1e9))
         if self._running_since_ns is None:
             return
         busy_ms = (now_ns - self._running_since_ns) // _MS
@@ -265,6 +276,8 @@ class Batcher:
             raise
         except Exception as error:
             took_ns = self._clock.monotonic_ns() - began_ns
+            if isinstance(error, EngineLost):
+                self._lost_until_ns = self._clock.monotonic_ns() + _LOST_NS
             self._metrics.inferred(model, lane, "failed", len(batch))
             self._fail_batch(batch, _as_inference_error(model, error))
         finally:

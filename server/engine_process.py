@@ -1,7 +1,7 @@
 """An engine in a process of its own: what a model does to it cannot reach the server.
 
-Invariant: every future is resolved on the loop: with the result, with an `InferenceError` that says
-how the process was lost, or cancelled by `close`. What was live, staged and previous is so again
+Invariant: every future is resolved on the loop: with the result, with an `EngineLost` that says how
+the process was lost, or cancelled by `close`. What was live, staged and previous is so again
 after a restart. This process imports no model: histories are gathered here, computed there.
 
     embed -> Supervisor.post -> gather (sending thread) -> process -> receiving thread -> loop
@@ -38,7 +38,7 @@ from predawn.server.engine_messages import (
 )
 from predawn.server.engine_roster import Change
 from predawn.server.engine_supervisor import Parcel, Supervisor, Watch
-from predawn.server.errors import ConfigError, InferenceError
+from predawn.server.errors import ConfigError, EngineLost, InferenceError
 from predawn.server.metrics import EngineCounts, Metrics
 from predawn.server.models.loading import Recipe
 from predawn.server.request import F32, Lane, RankBatch, UserBatch, UserId, UserItems
@@ -86,6 +86,8 @@ class ProcessEngine:
         self._asked: dict[int, _Asked] = {}
         self._next_id = 0
         self._down = ""  # why the process cannot be asked now
+        self._up = asyncio.Event()
+        self._up.set()
         self._closed = False
         self._versions = {
             name: ModelVersions(each.version) for name, each in (expected or {}).items()
@@ -116,6 +118,7 @@ class ProcessEngine:
     def close(self) -> None:
         """Cancels what is under way and kills the process."""
         self._closed = True
+        self._up.set()
         for asked in list(self._asked.values()):
             asked.answer.cancel()
         if self._ready is not None:
@@ -130,7 +133,9 @@ class ProcessEngine:
         return computed
 
     async def pairs(self, model: str, wanted: Sequence[UserItems]) -> Computed:
-        """See `Engine`."""
+        """See `Engine`. Nobody waits for pairs: those asked for while the process is lost are
+        computed by the next."""
+        await self._up.wait()
         computed: Computed = await self._ask(
             model, Lane.SPECULATE, lambda id: Work(id, model, pair_batch(self._gather, wanted))
         )
@@ -179,7 +184,7 @@ class ProcessEngine:
         if self._closed:
             answer.cancel()
         elif self._down:
-            answer.set_exception(InferenceError(name, self._down))
+            answer.set_exception(EngineLost(name, self._down))
         else:
             id = self._next_id
             self._next_id += 1
@@ -260,6 +265,7 @@ class ProcessEngine:
         """The process is up. What was beside the live versions comes back a little later."""
         assert self._ready is not None
         self._down = ""
+        self._up.set()
         if not self._ready.done():
             self._versions = dict(versions)
             self._ready.set_result(dict(described))
@@ -286,9 +292,10 @@ class ProcessEngine:
         self._compiles_before += self._beat.compiles
         self._beat = Beat(0, 0, {})
         self._down = f"the engine's process {reason}"
+        self._up.clear()
         for asked in list(self._asked.values()):
             if not asked.answer.done():
-                asked.answer.set_exception(InferenceError(asked.name, self._down))
+                asked.answer.set_exception(EngineLost(asked.name, self._down))
 
     def _setup(self) -> Setup:
         """On the receiving thread: what a new process needs to stand where the last one stood."""

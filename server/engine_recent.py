@@ -17,7 +17,7 @@ from predawn.server.request import F32, I64, PairBatch, RankBatch, UserBatch
 _Rows = TypeVar("_Rows", PairBatch, RankBatch)
 
 _BATCHES = 16  # of pairs and rankings, a name
-_USERS = 4096  # most users kept a name: enough to align 512 dimensions
+_USERS = 2048  # most users kept a name: enough to align 512 dimensions well
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Recent:
 
     def saw_users(self, name: str, users: UserBatch, rows: F32, version: int) -> None:
         """A batch of users and their rows under `version` of the model."""
+        if not len(rows):
+            return
         with self._lock:
             kept = self._users.setdefault(name, deque())
             kept.append(_Embedded(users, rows, version))
@@ -52,6 +54,8 @@ class Recent:
 
     def saw_pairs(self, name: str, batch: PairBatch) -> None:
         """A batch of a pair model."""
+        if not len(batch.item_hashes):
+            return
         with self._lock:
             self._pairs.setdefault(name, deque(maxlen=_BATCHES)).append(batch)
 

@@ -13,6 +13,7 @@ PredawnError
 ├── Unavailable          503  starting or draining
 ├── DeadlineExceeded     504  nothing can be served by the deadline
 └── InferenceError       a model failed; the request is answered from failover or default
+    └── EngineLost       the process of the models is gone, and is being started again
 """
 
 import difflib
@@ -121,3 +122,7 @@ class InferenceError(PredawnError):
         super().__init__(f"model {model!r}: {reason}")
         self.model = model
         self.reason = reason
+
+
+class EngineLost(InferenceError):
+    """The process of the models ended, with this batch or before it; it is started again."""

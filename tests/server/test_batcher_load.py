@@ -10,7 +10,7 @@ from sim.engine import Step
 from sim.rig import MS, REFRESH, WAIT, Rig, outcome, play
 
 from predawn.server.batcher import BatcherLimits
-from predawn.server.errors import Overloaded, Unavailable
+from predawn.server.errors import InferenceError, Overloaded, Unavailable
 from predawn.server.request import Lane, UserId
 
 
@@ -66,6 +66,26 @@ def test_a_hung_engine_refuses_at_once_in_both_lanes_and_recovers_when_it_return
 
     rig = play(use, BatcherLimits(hang_after_ms=100), script)
     assert [users for _, users, _ in rig.batches()] == [(1,), (2,), (3,)]
+
+
+def test_a_lost_engine_refuses_at_once_and_is_tried_again_by_one_batch_at_a_time() -> None:
+    async def use(rig: Rig) -> None:
+        with pytest.raises(InferenceError, match="killed"):
+            await rig.ask(1)
+        for _ in range(3):
+            for lane in (WAIT, REFRESH):
+                with pytest.raises(Overloaded, match="engine lost"):
+                    rig.ask(2, lane)
+            await asyncio.sleep(0.26)
+            tried = [rig.ask(user) for user in (3, 4)]
+            await asyncio.wait(tried)
+        assert [await outcome(each) for each in tried] == [3, 4]
+
+    def script(number: int, model: str, users: Sequence[UserId]) -> Step:
+        return Step(0.001, "killed" if number < 3 else "", lost=True)
+
+    rig = play(use, script=script)
+    assert [users for _, users, _ in rig.batches()] == [(1,), (3, 4), (3, 4), (3, 4)]
 
 
 def test_the_background_keeps_to_its_share_and_waits_go_on_meanwhile() -> None:

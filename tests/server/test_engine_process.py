@@ -21,7 +21,7 @@ from predawn.server.clock import SystemClock
 from predawn.server.engine import Computed, Described, ModelVersions
 from predawn.server.engine_process import ProcessEngine
 from predawn.server.engine_supervisor import Watch
-from predawn.server.errors import ConfigError, InferenceError, SnapshotError
+from predawn.server.errors import ConfigError, EngineLost, InferenceError, SnapshotError
 from predawn.server.metrics import Metrics
 from predawn.server.models.loading import Recipe
 from predawn.server.request import Lane, UserBatch, UserId
@@ -204,10 +204,14 @@ def test_a_model_that_takes_the_process_with_it_or_hangs_is_outlived(
         lost = asyncio.ensure_future(engine.embed("m", [user]))
         await asyncio.sleep(0)
         behind = asyncio.ensure_future(engine.embed("m", [2]))
-        with pytest.raises(InferenceError, match=f"model 'm': the engine's process {reason}"):
+        with pytest.raises(EngineLost, match=f"model 'm': the engine's process {reason}"):
             await lost
-        with pytest.raises(InferenceError, match=reason):
+        with pytest.raises(EngineLost, match=reason):
             await behind
+        with pytest.raises(EngineLost, match=reason):
+            await engine.embed("m", [3])
+        later = await engine.pairs("fm", [items(10, 1)])  # waits for the next process
+        assert later.rows[0, 0] == 11
         assert (await up_again(engine)).ok.all()
         assert engine.pid != before and not is_running(before)
 

@@ -61,8 +61,16 @@ def test_what_is_kept_is_bounded_and_the_newest() -> None:
         recent.saw_users("m", histories(list(range(first, first + 64))), rows(64), 1)
         recent.saw_ranking("r", ranking(1 + first))
     users, kept = recent.embedded("m", 1)
-    assert len(kept) == 4096 and users.users.max() == 6399
+    assert len(kept) == 2048 and users.users.max() == 6399
     assert min(len(batch.item_hashes) for batch in recent.rankings("r")) > 64 * 80
+
+
+def test_an_empty_batch_says_nothing() -> None:
+    recent = Recent(NOBODY, batch_limit=4)
+    recent.saw_users("m", histories([]), rows(0), 1)
+    recent.saw_pairs("fm", pairs(0, 0))
+    assert recent.users("m")[0].users.tolist() == [0]
+    assert len(recent.pairs("fm")[0].item_hashes) == 1
 
 
 def test_users_to_align_on_are_distinct_finite_and_of_that_version() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from predawn.server.clock import Clock
 from predawn.server.engine import Computed
-from predawn.server.errors import InferenceError
+from predawn.server.errors import EngineLost, InferenceError
 from predawn.server.request import UserId, UserItems
 
 DIM = 2
@@ -22,11 +22,13 @@ PAIR_DIM = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: how long it takes, whether all of it fails, which rows are not finite."""
+    """One call: how long it takes, whether all of it fails, which rows are not finite; lost: the
+    failure is that of a lost process."""
 
     latency_s: float = 0.005
     error: str = ""
     bad_rows: tuple[int, ...] = ()
+    lost: bool = False
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class ScriptedEngine:
         call.ended_ns = self._clock.monotonic_ns()
         call.failed, call.bad_rows = bool(step.error), step.bad_rows
         if step.error:
-            raise InferenceError(call.model, step.error)
+            raise (EngineLost if step.lost else InferenceError)(call.model, step.error)
         rows = np.array(values, dtype=np.float32)
         ok = np.ones(len(values), dtype=np.bool_)
         for i in step.bad_rows:
