@@ -147,13 +147,15 @@ def test_two_runs_and_the_order_of_programs_change_no_bit() -> None:
         assert torch.equal(_run(given, given.rows, slice(None)), forward)
 
 
-def test_tiles_of_no_rows_do_nothing() -> None:
-    """A graph's work list may be longer than the work."""
+def test_tiles_and_sums_of_no_rows_do_nothing() -> None:
+    """A graph's work lists may be longer than the work."""
     given = attn_inputs(_shape((70, 3), (20, 2)), DEVICE)
-    pad = given.rows.score.tiles.new_zeros(3, 8)
-    padded = replace(given.rows.score, tiles=torch.cat([given.rows.score.tiles, pad]))
-    padded = replace(given.rows, score=padded)
-    assert torch.equal(_run(given, padded, slice(None)), _run(given, given.rows, slice(None)))
+    work = given.rows.score
+    tiles = torch.cat([work.tiles, work.tiles.new_zeros(3, 8)])
+    sums = torch.cat([work.sums, work.sums.new_zeros(2, 4)])
+    longer = replace(given.rows, score=replace(work, tiles=tiles, sums=sums))
+    assert work.partials
+    assert torch.equal(_run(given, longer, slice(None)), _run(given, given.rows, slice(None)))
 
 
 def test_strides_of_their_own_are_read_as_they_are() -> None:
