@@ -19,5 +19,6 @@ export PYTHONPATH="$PWD/.ci/typing${PYTHONPATH:+:$PYTHONPATH}"
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "")
 status=0
 "$python" -m predawn.bench.gpu "$out" "$commit" || status=$?
+[ "$status" -ne 2 ] || exit 2
 "$python" -m predawn.bench.gpu_checks "$out" "$((465 - SECONDS))" || status=1
 exit "$status"
