@@ -110,6 +110,13 @@ class Loader:
 
     def load(self, name: str, version: int | None) -> tuple[Loaded, F32 | None]:
         """See `Engine.load`; also the matrix that aligns the version."""
+        compiled = self._compiled()
+        try:
+            return self._load(name, version)
+        finally:
+            self._excused += self._compiled() - compiled
+
+    def _load(self, name: str, version: int | None) -> tuple[Loaded, F32 | None]:
         began_ns = self._clock.monotonic_ns()
         recipe = self._recipes.get(name)
         if recipe is None or name not in self._roster.names():
@@ -121,13 +128,11 @@ class Loader:
         held = self._made(name, recipe, version, None)
         _same_contract(name, live.model, held.model)
         held, fit = self._aligned(name, recipe, live, held)
-        compiled = self._compiled()
         try:
             rows = self._tried(name, recipe, held.model)
         except (Exception, SystemExit) as error:
             reason = f"version {held.version} failed on recent batches: {_told(error)}"
             raise InferenceError(name, reason) from error
-        self._excused += self._compiled() - compiled
         default = _default(recipe, held)
         self._roster.stage(name, held)
         self._roster.forget()

@@ -65,9 +65,10 @@ class Roster:
             self._replace({name: replace(self._slots[name], staged=held)})
 
     def keep(self, name: str, held: Held) -> None:
-        """A previous version, to roll back to."""
+        """A previous version, to roll back to, unless there is one by now."""
         with self._changing:
-            self._replace({name: replace(self._slots[name], previous=held)})
+            slot = self._slots[name]
+            self._replace({name: replace(slot, previous=slot.previous or held)})
 
     def discard(self, names: Iterable[str]) -> None:
         """Forgets the staged versions of `names`, where there are any."""
@@ -100,7 +101,7 @@ class Roster:
     def kept(self) -> dict[str, dict[str, int]]:
         """What the live pair models say of the histories that they keep, by name."""
         live = {name: slot.live.model for name, slot in self._slots.items()}
-        return {name: model.kept() for name, model in live.items() if isinstance(model, _Keeps)}
+        return {name: _kept(model) for name, model in live.items() if isinstance(model, _Keeps)}
 
     def forget(self) -> None:
         """Frees what is held no more. Takes time for large models: not on the path of a batch."""
@@ -128,6 +129,14 @@ class Roster:
         before = [self._slots[name] for name in changed if name in self._slots]
         self._retired = [*self._retired, *before]
         self._slots = {**self._slots, **changed}
+
+
+def _kept(model: _Keeps) -> dict[str, int]:
+    """Nothing where a model of somebody's own means something else by it."""
+    try:
+        return {str(name): int(count) for name, count in model.kept().items()}
+    except Exception:
+        return {}
 
 
 def _version(held: Held | None) -> int | None:

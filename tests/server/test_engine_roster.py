@@ -85,3 +85,20 @@ def test_pair_models_that_keep_histories_say_so() -> None:
     held.hold("fm", Held(Sums(), 1))
     assert held.kept() == {"fm": {"users": 7, "tokens_encoded": 11}}
     assert held.names() == ("a", "fm")
+
+
+def test_what_is_no_count_of_kept_histories_is_not_told() -> None:
+    class Other(Scaled):
+        def kept(self, wrong: int) -> None: ...
+
+    held = Roster()
+    held.hold("m", Held(Other(), 1))
+    assert held.kept() == {"m": {}}
+
+
+def test_a_version_kept_to_go_back_to_does_not_replace_a_newer_one() -> None:
+    held = roster("a")
+    held.stage("a", Held(Scaled(), 2))
+    held.swap(["a"])
+    held.keep("a", Held(Scaled(), 9))
+    assert held.versions() == {"a": ModelVersions(2, previous=1)}
