@@ -1,12 +1,8 @@
 """A model of user-item pairs of your own: computed behind the requests, served from then on.
 
-[pairs.overlap]                              # in own.toml, beside a user model
+[pairs.overlap]                              # in own.toml, beside [models.tower]
 factory = "own_pair_model:build"
-ttl = "6h"
-[rankers.own]
-factory = "own_ranker:build"
-user_models = ["tower"]
-pair_models = ["overlap"]
+ttl = "6h"                                   # and a ranker that reads it: own_ranker.py
 """
 
 import torch

@@ -306,6 +306,11 @@ class RankerConfig(Section):
     user_models: Names = Field(..., min_length=1, description="Whose embeddings it reads.")
     pair_models: Names = Field([], description="Whose embeddings of its candidates it reads.")
     task: str = Field("", description='Task whose score ranks; "": the first of the model.')
+    on_failure: Literal["error", "as_sent"] = Field(
+        "error",
+        description="When the ranker itself fails: an error, or the candidates in the order sent, "
+        "scores 0 and degraded.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "RankerConfig":

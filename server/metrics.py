@@ -92,6 +92,7 @@ class Metrics:
         self.pairs = {name: PairMetrics() for name in pairs}
         self.rankers = tuple(rankers)
         self.requests: dict[tuple[str, int], int] = {}
+        self.as_sent = dict.fromkeys(rankers, 0)
         self.request_ns = Histogram()
         self.stages = {name: Histogram() for name in STAGES}
         self.batches = dict.fromkeys(Lane, 0)
@@ -169,6 +170,10 @@ class Metrics:
     def joined(self, model: str) -> None:
         """A caller joined a computation that was queued or running."""
         self.models[model].coalesced += 1
+
+    def ranked_as_sent(self, ranker: str) -> None:
+        """A ranker failed and its request was answered in the order sent."""
+        self.as_sent[ranker] += 1
 
     def retried(self, model: str) -> None:
         """A request with nothing to fall back on asked again after a failed inference."""

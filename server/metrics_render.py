@@ -76,6 +76,15 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
         total.add_metric([ranker, str(code)], count)
     yield total
 
+    as_sent = CounterMetricFamily(
+        "predawn_ranked_as_sent",
+        "Requests answered in the order sent, since the ranker failed.",
+        labels=["ranker"],
+    )
+    for ranker, count in metrics.as_sent.items():
+        as_sent.add_metric([ranker], count)
+    yield as_sent
+
     took = HistogramMetricFamily("predawn_request_seconds", "Time from body to reply.")
     _add(took, [], metrics.request_ns, _SECONDS, 1e9)
     yield took

@@ -15,7 +15,13 @@ from predawn.server.clock import Clock
 from predawn.server.errors import UnknownName
 from predawn.server.metrics import Metrics
 from predawn.server.pipeline_pairs import PairReader
-from predawn.server.pipeline_rank import OffLoop, ServedRanker, rank_batch, scored, top_k
+from predawn.server.pipeline_rank import (
+    OffLoop,
+    ServedRanker,
+    rank_batch,
+    scored_or_as_sent,
+    top_k,
+)
 from predawn.server.pipeline_wait import OVERLOADED, TIMEOUT, Wait, computed
 from predawn.server.policy import Mode, ModelPolicy, decide_one
 from predawn.server.request import RankReply, RankRequest, Source, UserId, UserRow
@@ -58,8 +64,9 @@ class Pipeline:
         return found
 
     async def rank(self, request: RankRequest) -> RankReply:
-        """Answers by the request's deadline, degraded if need be. UnknownName; InferenceError when
-        the ranker itself fails; DeadlineExceeded when a ranker off the loop has no scores."""
+        """Answers by the request's deadline, degraded if need be. UnknownName; unless it is to
+        leave the order as sent: InferenceError when the ranker itself fails, DeadlineExceeded when
+        a ranker off the loop has no scores."""
         ranker = self.ranker(request.ranker)
         began_ns = self._clock.monotonic_ns()
         rows, waits = self._read(ranker.user_models, request, began_ns)
@@ -74,7 +81,7 @@ class Pipeline:
         batch = rank_batch(request, users, tuple(pairs.values()))
         left_s = (request.deadline_ns - waited_ns) / 1e9
 
-        scores = await scored(ranker, batch, self._off_loop, left_s)
+        scores, failure = await scored_or_as_sent(ranker, batch, self._off_loop, left_s)
 
         ranked = np.ascontiguousarray(scores[:, ranker.task])
         order = top_k(ranked, request.top_k)
@@ -85,11 +92,13 @@ class Pipeline:
             "rank": ended_ns - waited_ns,
         }
         self._count(rows, stages_ns)
+        if failure:
+            self._metrics.ranked_as_sent(ranker.name)
         return RankReply(
             order=order,
             scores=ranked,
             users=rows,
-            degraded=any(row.reason for row in rows.values()),
+            degraded=bool(failure) or any(row.reason for row in rows.values()),
             task_scores=scores if request.explain else None,
             tasks=ranker.model.tasks,
             stages_ns=stages_ns,

@@ -1,10 +1,11 @@
 """From user rows and candidates to checked scores and an order.
 
 Invariant: scores that leave here are float32, finite, one row per candidate; whatever a ranker does
-wrong is an `InferenceError` with its name.
+wrong is an `InferenceError` with its name, or, where it is set so, leaves the order as it was sent.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from predawn.server.request import F32, I64, U8, PairRows, RankBatch, RankReques
 OffLoop: TypeAlias = Callable[[str, RankBatch], Awaitable[F32]]
 """Runs a ranker, by name, that is not cheap enough for the loop: `Engine.score`."""
 
+_LOG = logging.getLogger(__name__)
 _RECENT = 8  # their memory is held: 10,000 candidates with pairs are megabytes each
 _NO_PAIRS: tuple[F32, U8] = (
     np.zeros((0, 0), dtype=np.float32),
@@ -30,14 +32,16 @@ _NO_PAIRS: tuple[F32, U8] = (
 @dataclass(frozen=True, slots=True)
 class ServedRanker:
     """A configured ranker. user_models, pair_models: whose rows it reads, in its order; task: the
-    column of its scores that ranks. recent: the last batches of an inline ranker, which a new
-    version of it is tried on before it serves."""
+    column of its scores that ranks. as_sent_on_failure: then every score is 0 and the order stays.
+    recent: the last batches of an inline ranker, which a new version of it is tried on before it
+    serves."""
 
     name: str
     model: RankerModel
     user_models: tuple[str, ...]
     task: int = 0
     pair_models: tuple[str, ...] = ()
+    as_sent_on_failure: bool = False
     recent: deque[RankBatch] = field(default_factory=lambda: deque(maxlen=_RECENT), compare=False)
 
 
@@ -91,6 +95,20 @@ async def scored(ranker: ServedRanker, batch: RankBatch, off_loop: OffLoop, left
     if not np.isfinite(checked).all():
         raise InferenceError(ranker.name, "a score is not finite")
     return checked
+
+
+async def scored_or_as_sent(
+    ranker: ServedRanker, batch: RankBatch, off_loop: OffLoop, left_s: float
+) -> tuple[F32, str]:
+    """What `scored` gives and "", or zeros and why the ranker failed where `as_sent_on_failure`."""
+    try:
+        return await scored(ranker, batch, off_loop, left_s), ""
+    except (InferenceError, DeadlineExceeded) as error:
+        if not ranker.as_sent_on_failure:
+            raise
+        _LOG.debug("ranked as sent: %s", error)
+        shape = (len(batch.item_hashes), len(ranker.model.tasks))
+        return np.zeros(shape, dtype=np.float32), str(error)
 
 
 def top_k(scores: F32, k: int) -> I64:

@@ -178,7 +178,8 @@ def _ranker(name: str, ranker: RankerConfig, described: _Described) -> ServedRan
         model = load_ranker(_source("rankers", name, ranker))
     task = _task(f"rankers.{name}.task", ranker.task, model)
     users, pairs = tuple(ranker.user_models), tuple(ranker.pair_models)
-    return ServedRanker(name, model, users, task, pairs)
+    as_sent = ranker.on_failure == "as_sent"
+    return ServedRanker(name, model, users, task, pairs, as_sent)
 
 
 def _task(setting: str, task: str, model: RankerModel) -> int:

@@ -135,3 +135,46 @@ def wrong_shape(snapshot: Path | None) -> WrongShape:
 def one_number_per_user(snapshot: Path | None) -> object:
     """A function of the batch, as a model may be, but with [B] instead of [B, dim]."""
     return lambda batch: batch.counts.sum(axis=1)
+
+
+class Misbehaving(CountingModel):
+    """Does as it should for users without a past, so in every trial; for others `how` says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def embed(self, batch: UserBatch) -> F32:
+        rows = super().embed(batch)
+        if not batch.counts.any():
+            return rows
+        match self.how:
+            case "raises":
+                raise RuntimeError("weights are gone")
+            case "exits":
+                raise SystemExit(3)
+            case "shape":
+                return rows[:, :2]
+            case "dtype":
+                return rows.astype(np.float64)  # type: ignore[return-value]
+            case _:
+                return np.full_like(rows, np.nan)
+
+
+def misbehaving(snapshot: Path | None, how: str) -> Misbehaving:
+    """See `Misbehaving`."""
+    return Misbehaving(how)
+
+
+class FailingRanker(SumRanker):
+    """Fails for items of requests; not for the item 0 of the trial at start."""
+
+    def score(self, batch: RankBatch) -> F32:
+        if batch.item_hashes.any():
+            raise RuntimeError("no weights")
+        return super().score(batch)
+
+
+def failing_ranker(snapshot: Path | None) -> FailingRanker:
+    """See `FailingRanker`."""
+    return FailingRanker()

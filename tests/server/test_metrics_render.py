@@ -26,6 +26,7 @@ def metrics() -> Metrics:
     counted.joined("sum")
     for _ in range(3):
         counted.retried("sum")
+    counted.ranked_as_sent("ctr")
     counted.accepted(5)
     counted.model_versions = lambda: {"sum": {"live": 3, "staged": 4}, "ctr": {"live": 0}}
     counted.model_changed("sum", "swap")
@@ -61,6 +62,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
         ("predawn_fallbacks_total", {"model": "sum"}, 1),
         ("predawn_coalesced_total", {"model": "sum"}, 1),
         ("predawn_retries_total", {"model": "sum"}, 3),
+        ("predawn_ranked_as_sent_total", {"ranker": "ctr"}, 1),
         ("predawn_embedding_age_seconds_count", {"model": "sum"}, 1),
         ("predawn_embedding_age_seconds_bucket", {"model": "sum", "le": "60.0"}, 0),
         ("predawn_embedding_age_seconds_bucket", {"model": "sum", "le": "300.0"}, 1),

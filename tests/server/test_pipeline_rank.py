@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predawn.server.errors import DeadlineExceeded, InferenceError
-from predawn.server.pipeline_rank import ServedRanker, rank_batch, scored, top_k
+from predawn.server.pipeline_rank import (
+    ServedRanker,
+    rank_batch,
+    scored,
+    scored_or_as_sent,
+    top_k,
+)
 from predawn.server.request import F32, RankBatch, RankRequest, Source, UserRow
 
 
@@ -111,6 +117,21 @@ def test_whatever_a_ranker_does_wrong_is_an_inference_error_with_its_name(
 def test_a_ranker_off_the_loop_is_not_waited_for_beyond_the_time_left(left_s: float) -> None:
     with pytest.raises(DeadlineExceeded, match="ranker 'ctr' had no scores by the deadline"):
         run(GOOD, inline=False, left_s=left_s, takes_s=30)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_ranker_that_may_fail_leaves_the_order_as_sent_and_says_why(inline: bool) -> None:
+    ranker = ServedRanker(
+        "ctr", Ranker(RuntimeError("gone"), inline), ("m",), as_sent_on_failure=True
+    )
+
+    async def off_loop(name: str, batch: RankBatch) -> F32:
+        return ranker.model.score(batch)
+
+    scores, failure = asyncio.run(scored_or_as_sent(ranker, BATCH, off_loop, 1.0))
+    assert scores.dtype == np.float32 and scores.tolist() == [[0.0], [0.0]]
+    assert top_k(scores[:, 0], 0).tolist() == [0, 1]
+    assert "ctr" in failure and "gone" in failure
 
 
 def test_the_last_batches_of_an_inline_ranker_are_kept_for_its_next_version() -> None:

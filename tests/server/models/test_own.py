@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,9 @@ def test_a_model_with_its_members_is_taken_as_it_is() -> None:
 
 
 def test_a_trial_finds_the_width_of_a_module() -> None:
-    model = adapted("user", Counting(), TRIAL, lambda: "cpu")
-    assert model.dim == 10  # type: ignore[attr-defined]
-    assert adapted("pair", PairCounting(), TRIAL, lambda: "cpu").dim == 5  # type: ignore[attr-defined]
+    model: Any = adapted("user", Counting(), TRIAL, lambda: "cpu")
+    pair_model: Any = adapted("pair", PairCounting(), TRIAL, lambda: "cpu")
+    assert (model.dim, pair_model.dim) == (10, 5)
 
 
 def test_a_ranking_module_keeps_its_names() -> None:
@@ -69,11 +70,11 @@ def test_functions_of_batches_are_models() -> None:
     def pairs(batch: PairBatch) -> F32:
         return batch.users.counts.repeat(np.diff(batch.offsets), axis=0)
 
-    model = adapted("user", embed, TRIAL, lambda: "cpu")
-    assert model.dim == 3  # type: ignore[attr-defined]
+    model: Any = adapted("user", embed, TRIAL, lambda: "cpu")
+    pair_model: Any = adapted("pair", pairs, TRIAL, lambda: "cpu")
+    assert (model.dim, pair_model.dim) == (3, 5)
     batch = user_batch(4)
-    np.testing.assert_array_equal(model.embed(batch), batch.counts[:, :3])  # type: ignore[attr-defined]
-    assert adapted("pair", pairs, TRIAL, lambda: "cpu").dim == 5  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(model.embed(batch), batch.counts[:, :3])
 
 
 def test_a_function_is_no_ranker() -> None:
