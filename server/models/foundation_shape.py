@@ -79,7 +79,7 @@ def foundation_shape(described: dict[str, Any]) -> FoundationShape:
 _CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "tiny": {
         **{"heads": 2, "head_dim": 32, "layers": 2, "length": 64, "tap": 1, "dim": 64},
-        **{"item_rows": 8192, "item_width": 32},
+        **{"item_rows": 16_384, "item_width": 32},
     },
     "small": {
         **{"heads": 4, "head_dim": 32, "layers": 4, "length": 256, "tap": 3, "dim": 64},

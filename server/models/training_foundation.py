@@ -32,7 +32,7 @@ class FoundationFit:
     tokens_per_step: int = 512
     learning_rate: float = 3e-3
     table_learning_rate: float = 1e-3
-    weight_decay: float = 0.3
+    weight_decay: float = 0.5
     item_drop: float = 0.5
     lost_weight: float = 0.1
 
