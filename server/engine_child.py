@@ -12,11 +12,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import cast
 
 from predawn.server.clock import Clock, SystemClock
+from predawn.server.engine import Described
 from predawn.server.engine_jobs import Jobs, Outcome, Slices
 from predawn.server.engine_loader import Aside, Loader
 from predawn.server.engine_messages import (
@@ -41,7 +43,7 @@ from predawn.server.engine_messages import (
 from predawn.server.engine_recent import Recent
 from predawn.server.engine_roster import Change, Roster
 from predawn.server.engine_worker import Job, Worker
-from predawn.server.errors import InferenceError
+from predawn.server.errors import ConfigError, InferenceError, SnapshotError
 from predawn.server.request import F32, Lane, PairBatch, RankBatch, UserBatch
 
 _SWITCH_INTERVAL_S = 0.0005
@@ -132,9 +134,7 @@ class Child:
         """Everything live, as it was before the process was lost; then what was beside it."""
         setup = self._setup
         try:
-            described = {
-                name: self._loader.start(name, *_place(setup, name)) for name in setup.recipes
-            }
+            described = {name: self._started(name) for name in setup.recipes}
             self._loader.watch()
         except (Exception, SystemExit) as error:
             self._send(Refused(fault_of("", error)))
@@ -143,6 +143,23 @@ class Child:
         self._worker.start()
         if any(each.staged or each.previous for each in setup.versions.values()):
             self._restore()
+
+    def _started(self, name: str) -> Described:
+        """As it was; the newest version instead where that one is no more on the disk, if it does
+        what the server was built for."""
+        before = self._setup.described.get(name)
+        version, matrix = _place(self._setup, name)
+        try:
+            return self._loader.start(name, version, matrix)
+        except SnapshotError:
+            if before is None:
+                raise
+            logging.exception("version %d of model %r is lost: trying the newest", version, name)
+        described = self._loader.start(name)
+        if replace(described, version=before.version) != before:
+            reason = f"version {described.version} does not do what the lost one did"
+            raise ConfigError(self._setup.recipes[name].source.setting, reason)
+        return described
 
     def _restore(self) -> None:
         places = {"staged": self._roster.stage, "previous": self._roster.keep}

@@ -53,7 +53,8 @@ def fault_of(subject: str, error: BaseException) -> Fault:
 @dataclass(frozen=True, slots=True)
 class Setup:
     """The first message. versions: what was there before the process was lost, {} at the first
-    start; matrices: of the aligned ones, by name and version. log_level: least level to tell."""
+    start; matrices: of the aligned ones, by name and version; described: what the models said of
+    themselves then. log_level: least level to tell."""
 
     recipes: Mapping[str, Recipe]
     nobody: UserBatch
@@ -63,6 +64,7 @@ class Setup:
     log_level: int
     versions: Mapping[str, ModelVersions] = field(default_factory=dict[str, ModelVersions])
     matrices: Matrices = field(default_factory=dict[tuple[str, int], F32])
+    described: Mapping[str, Described] = field(default_factory=dict[str, Described])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ after a restart. This process imports no model: histories are gathered here, com
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -93,6 +93,7 @@ class ProcessEngine:
             name: ModelVersions(each.version) for name, each in (expected or {}).items()
         }
         self._matrices: dict[tuple[str, int], F32] = {}
+        self._described: Mapping[str, Described] = {}
         self._restarts = 0
         self._compiles_before = 0  # of the processes before this one
         self._beat = Beat(0, 0, {})
@@ -267,8 +268,12 @@ class ProcessEngine:
         self._down = ""
         self._up.set()
         if not self._ready.done():
-            self._versions = dict(versions)
+            self._versions, self._described = dict(versions), dict(described)
             self._ready.set_result(dict(described))
+        known = self._versions
+        self._versions = {
+            name: replace(known[name], live=each.live) for name, each in versions.items()
+        }
 
     def _refuse(self, error: Exception) -> None:
         """Models that cannot be made end the start; after that they may come back."""
@@ -309,6 +314,7 @@ class ProcessEngine:
             level,
             dict(self._versions),
             dict(self._matrices),
+            self._described,
         )
 
     def _counts(self) -> EngineCounts:

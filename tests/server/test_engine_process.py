@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,31 @@ def test_a_killed_process_fails_what_is_under_way_and_is_started_again_as_it_was
         assert (await engine.embed("m", [1])).snapshot == 2
 
     with_engine(use, {"m": aligned}, metrics)
+
+
+@pytest.mark.parametrize(
+    ("meta", "after"), [({"scale": 2.0}, 2), ({"dim": 4, "first": cases.WIDE}, None)]
+)
+def test_a_live_version_that_is_gone_from_the_disk_gives_way_to_the_newest_if_that_fits(
+    tmp_path: Path, meta: dict[str, Any], after: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path)
+
+    async def use(engine: ProcessEngine) -> None:
+        await engine.ready()
+        publish(tmp_path, **meta)
+        shutil.rmtree(tmp_path / "000001")
+        os.kill(engine.pid, signal.SIGKILL)
+        if after is not None:
+            assert (await up_again(engine)).snapshot == after
+            assert engine.versions() == {"m": ModelVersions(after)}
+            return
+        while "does not do what the lost one did" not in caplog.text:
+            with pytest.raises(EngineLost):
+                await engine.embed("m", [1])
+            await asyncio.sleep(0)
+
+    with_engine(use, {"m": recipe("user", "scaled", tmp_path)})
 
 
 @pytest.mark.parametrize(
