@@ -37,11 +37,17 @@ def _shape(
     return AttnShape(prefix, rows, 2, 32, FULL, *mode, tiling=SMALL)
 
 
-def _run(given: AttnInputs, rows: Rows, which: torch.Tensor | slice, causal: bool = False):
+def _run(
+    given: AttnInputs,
+    rows: Rows,
+    which: torch.Tensor | slice,
+    causal: bool = False,
+    written: bool = False,
+) -> torch.Tensor:
     """The rows `which` of q, k and v, cut as `rows` says."""
     tensors = [tensor[which] for tensor in (given.q, given.k, given.v)]
     numbers = {"alpha": given.alpha, "inv_n": given.inv_n}
-    return attend(*tensors, given.pages, rows, **numbers, causal=causal, written=False)
+    return attend(*tensors, given.pages, rows, **numbers, causal=causal, written=written)
 
 
 @pytest.mark.parametrize("dtype", [FULL, BRAIN, HALF], ids=str)
@@ -92,13 +98,13 @@ def test_no_rows_give_no_rows() -> None:
         assert _run(given, rows, slice(0)).shape == (0, 2, 32)
 
 
-@rowwise_dots()
-def test_splitting_and_permuting_candidates_changes_no_bit() -> None:
-    given = attn_inputs(_shape((130,), (23,)), DEVICE)
+def _split_and_permuted(dim: int, dtype: torch.dtype, tiling: Tiling) -> None:
+    """23 candidates against one history: whole, as 5 + 7 + 11, and in another order."""
+    given = attn_inputs(AttnShape((130,), (23,), 2, dim, dtype, tiling=tiling), DEVICE)
     pages = [given.rows.page_table[0].tolist()]
 
     def cut(count: int) -> Rows:
-        return rows_of([0, count], [130], pages, DEVICE, 32, FULL, SMALL)
+        return rows_of([0, count], [130], pages, DEVICE, dim, dtype, tiling)
 
     whole = _run(given, given.rows, slice(None))
     parts = [(0, 5), (5, 12), (12, 23)]
@@ -108,15 +114,32 @@ def test_splitting_and_permuting_candidates_changes_no_bit() -> None:
     assert torch.equal(_run(given, cut(23), order), whole[order])
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("tiling", [SMALL, TILINGS[4, 32, False], TILINGS[2, 32, True]], ids=str)
 @rowwise_dots()
-def test_other_users_change_no_bit(causal: bool) -> None:
-    given = attn_inputs(_shape((200, 3, 70), (9, 40, 17)), DEVICE)
-    whole = _run(given, given.rows, slice(None), causal)
+def test_splitting_and_permuting_candidates_changes_no_bit(tiling: Tiling) -> None:
+    _split_and_permuted(32, FULL, tiling)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("served", TILINGS, ids=str)
+def test_splitting_and_permuting_changes_no_bit_as_served(served: tuple[int, int, bool]) -> None:
+    size, dim, _ = served
+    _split_and_permuted(dim, BRAIN if size == 2 else FULL, TILINGS[served])
+
+
+@pytest.mark.parametrize("mode", MODES, ids=MODE_NAMES)
+@rowwise_dots()
+def test_other_users_change_no_bit(mode: tuple[bool, bool]) -> None:
+    causal, written = mode
+    given = attn_inputs(_shape((200, 3, 70), (9, 40, 17), mode), DEVICE)
+    if written:
+        kv_write_triton(given.k, given.v, given.pages, given.slots)
+    whole = _run(given, given.rows, slice(None), causal, written)
     for user, (begin, end) in enumerate([(0, 9), (9, 49), (49, 66)]):
         table = [given.rows.page_table[user].tolist()]
         own = rows_of([0, end - begin], [given.rows.prefix[user]], table, DEVICE, 32, FULL, SMALL)
-        assert torch.equal(_run(given, own, slice(begin, end), causal), whole[begin:end])
+        alone = _run(given, own, slice(begin, end), causal, written)
+        assert torch.equal(alone, whole[begin:end])
 
 
 @rowwise_dots()
