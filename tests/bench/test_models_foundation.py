@@ -41,15 +41,15 @@ def test_only_the_cases_asked_for_are_made(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_scenes_differ_where_they_say() -> None:
     scene = models_foundation.scene("tiny")
-    short, changed, other, longest = (
-        histories(users, 64)[0]
-        for users in (scene.short, scene.changed, scene.other, scene.longest)
-    )
+    every = (scene.short, scene.changed, scene.longest, *scene.anew)
+    short, changed, longest, same, other = (histories(users, 64)[0] for users in every)
     assert len(short) == len(changed) == len(other) == len(longest) == 64
     np.testing.assert_array_equal(short[:-10], changed[:-10])
     assert (short[-10:] != changed[-10:]).any(axis=1).all()
     np.testing.assert_array_equal(short[1:, 0], other[1:, 0])
     assert short[0, 0] != other[0, 0]
+    np.testing.assert_array_equal(short, same)
+    assert scene.short.users != scene.anew[0].users == scene.anew[1].users
 
 
 def test_a_model_that_computes_something_else_is_not_timed(
