@@ -7,7 +7,7 @@ is kept in pages, whose keys and values are SiLU'd already. What row i sees, `sc
 of its user and itself (candidates never see each other). `causal`: the history and the rows of its
 user in this call up to itself, itself included; with an empty history that is the encoding of a
 new one. alpha and inv_n are fixed by the model, never by the batch: HSTU's pointwise attention
-(arXiv 2402.17152, section 3.2, Eq. 2) with M-FALCON's mask (section 3.4).
+(arXiv 2402.17152, section 3, Eq. 2) with the mask of its M-FALCON (section 3.4).
 
 Shapes: q, k, v [R, H, d], last stride 1, may be views of one product; pages [P, 2, H, PAGE, d] of
 one layer, keys then values; out [R, H, d], contiguous. float32, float16 or bfloat16 (the
@@ -44,7 +44,8 @@ _Lines = list[tuple[int, ...]]
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """How the kernel cuts its work: rows of a program, keys at a time (they divide PAGE), keys of
-    a program without and with `causal` (multiples of PAGE), warps, stages of the fetch."""
+    a program at most (chunk; causal_chunk where new rows lie in the pages; both multiples of
+    PAGE), warps, stages of the fetch."""
 
     rows: int
     keys: int

@@ -5,7 +5,7 @@
 Shapes: attn and u_raw [R, D], last stride 1, u_raw usually a view of the layer's one product;
 weight and bias [D]; out [R, D], contiguous. float32, float16 or bfloat16 (the reference: float64
 too) of attn and u_raw, weight and bias of the same; sums are float32. HSTU: arXiv 2402.17152,
-section 3.2, Eq. 3.
+section 3, Eq. 3.
 
 Bytes that must move: 3 R D elements; about 10 FLOP an element: bound by memory.
 
