@@ -170,37 +170,55 @@ def own_call(layer: _layers.GatherL1, batch: Batch, out: F32) -> Callable[[], ob
 
 
 def numpy_call(parts: Parts, batch: Batch) -> Callable[[], object]:
-    """The formula in numpy."""
-    source = batch.sources[:, 0]
+    """The formula in numpy, into buffers made beforehand."""
+    source, columns = batch.sources[:, 0].astype(np.int64), parts.scales[:, None]
+    rows, (item, pair) = len(batch.at), (parts.items.shape[1], len(parts.miss))
+    steps, scales = np.empty((rows, item), np.int8), np.empty((rows, 1), np.float32)
+    x, out = (np.empty((rows, width), np.float32) for width in parts.weights.shape)
+    of_source = np.empty_like(out)
+    of_items, of_pairs, of_dense = np.split(x, [item, item + pair], axis=1)
 
     def call() -> object:
-        items = parts.items[batch.at] * parts.scales[batch.at, None]
-        pairs = np.where(batch.sources == _MISSING, parts.miss, batch.pairs)
-        x = np.concatenate([items, pairs, batch.dense], axis=1) @ parts.weights
-        x += batch.user
-        x += parts.by_source[source]
-        return np.maximum(x, 0, out=x)
+        parts.items.take(batch.at, axis=0, out=steps, mode="clip")
+        columns.take(batch.at, axis=0, out=scales, mode="clip")
+        np.multiply(steps, scales, out=of_items)
+        of_pairs[:] = batch.pairs
+        np.copyto(of_pairs, parts.miss, where=batch.sources == _MISSING)
+        of_dense[:] = batch.dense
+        np.dot(x, parts.weights, out=out)
+        np.add(out, batch.user, out=out)
+        parts.by_source.take(source, axis=0, out=of_source, mode="clip")
+        np.add(out, of_source, out=out)
+        return np.maximum(out, 0, out=out)
 
     return call
 
 
 def torch_call(parts: Parts, batch: Batch) -> Callable[[], object]:
-    """The formula in eager torch; nothing needs a gradient, so nothing is recorded."""
+    """The formula in eager torch, into buffers made beforehand. Nothing needs a gradient, so
+    nothing is recorded; to enter `inference_mode` would only cost time."""
     items, scales, weights, miss, by_source = (
         torch.from_numpy(each)
-        for each in (parts.items, parts.scales, parts.weights, parts.miss, parts.by_source)
+        for each in (parts.items, parts.scales[:, None], parts.weights, parts.miss, parts.by_source)
     )
     user, at, pairs, dense = (
         torch.from_numpy(each) for each in (batch.user, batch.at, batch.pairs, batch.dense)
     )
     sources = torch.from_numpy(batch.sources.astype(np.int64))
-    source = sources[:, 0]
+    source, rows = sources[:, 0].contiguous(), len(at)
+    steps, scale = torch.empty(rows, items.shape[1], dtype=torch.int8), torch.empty(rows, 1)
+    of_items, of_pairs = torch.empty(steps.shape), torch.empty(pairs.shape)
+    x, out = torch.empty(rows, len(weights)), torch.empty(rows, weights.shape[1])
+    of_source = torch.empty(out.shape)
 
     def call() -> object:
-        of_items = items[at] * scales[at, None]
-        of_pairs = torch.where(sources == _MISSING, miss, pairs)
-        x = torch.addmm(user, torch.cat([of_items, of_pairs, dense], dim=1), weights)
-        x += by_source[source]
-        return x.relu_()
+        torch.index_select(items, 0, at, out=steps)
+        torch.index_select(scales, 0, at, out=scale)
+        torch.mul(steps, scale, out=of_items)
+        torch.where(sources == _MISSING, miss, pairs, out=of_pairs)
+        torch.cat((of_items, of_pairs, dense), 1, out=x)
+        torch.addmm(user, x, weights, out=out)
+        torch.index_select(by_source, 0, source, out=of_source)
+        return out.add_(of_source).relu_()
 
     return call
