@@ -111,10 +111,7 @@ def train(
         HOLDOUT_FILE: {"rows": rows, "scores": scores},
     }
     meta = run.describe(tower, ranker, served.default()) | {"figures": figures}
-    if pairs is not None:
-        files |= pairs.files
-        meta |= pairs.describe(run.newest()[-_PAIR_SAMPLE:])
-    snapshot = write_snapshot(out, files, meta)
+    snapshot = write_snapshot(out, *_with_pair_part(files, meta, pairs, run))
     return TrainReport(
         rows=run.rows,
         seconds=(clock.monotonic_ns() - started_ns) / 1e9,
@@ -123,6 +120,15 @@ def train(
         snapshot=snapshot,
         foundation=figures.get("foundation"),
     )
+
+
+def _with_pair_part(
+    files: dict[str, Tensors], meta: dict[str, Any], pairs: PairPart | None, run: Run
+) -> tuple[dict[str, Tensors], dict[str, Any]]:
+    """What the snapshot holds, the foundation model included where there is one."""
+    if pairs is None:
+        return files, meta
+    return files | pairs.files, meta | pairs.describe(run.newest()[-_PAIR_SAMPLE:])
 
 
 def _pair_part(
