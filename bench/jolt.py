@@ -19,9 +19,9 @@ largest_rise    largest increase of that rise from a request of a user to the ne
 rise_at_K       the rise at the K-th such request
 loss_before, loss    normalised entropy at the last request before, and at the first
 loss_unswapped  at the first, had there been no swap: what the averaging itself costs shows here
-cosine          served before to served after; limit: without the swap
-largest_step    mean |served - served before| / |served before| at the worst of the requests; limit:
-                without the swap
+cosine          served before to served after; cosine_unswapped: without the swap
+largest_step    mean |served - served before| / |served before| at the worst of the requests;
+                largest_step_unswapped: without the swap
 
 The ranker is never trained on what it is served here (averaged, of another snapshot), as it would
 be in the end: this is the worst case. Users without an embedding of A are left out.
@@ -209,6 +209,7 @@ def _rows(mark: Stamp, case: str, jolt: Jolt, bare: Jolt) -> Iterator[Row]:
         yield mark.row(case, f"rise_at_{number}", more, "NE", n=n)
     for name in ("loss_before", "loss_unswapped", "loss"):
         yield mark.row(case, name, getattr(jolt, name), "NE", n=n)
-    cosine, step = jolt.cosine(swapped=True), jolt.largest_step(swapped=True)
-    yield mark.row(case, "cosine", cosine, "cosine", "higher", limit=jolt.cosine(False), n=n)
-    yield mark.row(case, "largest_step", step, "share", limit=jolt.largest_step(False), n=n)
+    for swapped, name in ((True, ""), (False, "_unswapped")):
+        cosine, step = jolt.cosine(swapped), jolt.largest_step(swapped)
+        yield mark.row(case, f"cosine{name}", cosine, "cosine", "higher", n=n)
+        yield mark.row(case, f"largest_step{name}", step, "share", n=n)

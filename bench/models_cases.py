@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import torch
 
-from predawn.bench.harness import BenchError, Row, Stamp
+from predawn.bench.harness import BenchError, Row, Stamp, Subject
 
 
 def agree(case: str, name: str, own: object, peer: object, within: float) -> None:
@@ -51,3 +52,22 @@ def in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
 def _forever(calls: Sequence[Callable[[], object]]) -> Iterator[Callable[[], object]]:
     while True:
         yield from calls
+
+
+class Product:
+    """A matrix product [m, k] x [k, n] in a dtype, called: what torch multiplies at most."""
+
+    def __init__(self, *, smoke: bool, dtype: torch.dtype = torch.float32) -> None:
+        m, k, n = (64, 64, 64) if smoke else (2048, 512, 2048)
+        draw = torch.Generator().manual_seed(0)
+        self._left = torch.randn((m, k), generator=draw).to(dtype)
+        self._right = torch.randn((k, n), generator=draw).to(dtype)
+        self._out = torch.empty((m, n), dtype=dtype)
+        self._flop = 2 * m * k * n
+
+    def subject(self, flop: int) -> Subject:
+        """As the limit of something that takes so many FLOP a unit."""
+        return Subject("matrix product", self, work=max(1, self._flop // flop))
+
+    def __call__(self) -> object:
+        return torch.mm(self._left, self._right, out=self._out)

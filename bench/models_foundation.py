@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from predawn.bench.harness import Case, Effort, Row, Stamp, Subject, measure
-from predawn.bench.models_cases import agree, in_turn, rates
+from predawn.bench.models_cases import Product, agree, in_turn, rates
 from predawn.server.models.foundation import FoundationNet, TokenBatch, untrained_foundation
 from predawn.server.models.foundation_layers import computing_dtype
 from predawn.server.models.foundation_model import FoundationModel
@@ -33,7 +33,6 @@ from predawn.server.traces import EVENT_TYPES
 SIZES, SMOKE_SIZES = ("small", "medium"), ("tiny",)
 CANDIDATES = 512
 _NEW = 10
-_PRODUCT, _SMOKE_PRODUCT = (2048, 512, 2048), (64, 64, 64)
 _WITHIN = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
 
 
@@ -85,7 +84,7 @@ def _names(size: str, threads: int) -> tuple[str, str, str]:
 
 
 def _timed(mark: Stamp, here: Scene, threads: int, effort: Effort, smoke: bool) -> list[Row]:
-    product = Product(_SMOKE_PRODUCT if smoke else _PRODUCT, here.dtype)
+    product = Product(smoke=smoke, dtype=here.dtype)
     score, encode, extend = _names(here.size, threads)
     scored = measure(mark, list(_scoring(here, score, product)), effort)
     encoded = measure(mark, [_encoding(here, encode, product)], effort)
@@ -141,7 +140,7 @@ def token_flop(shape: FoundationShape, tokens: int) -> int:
     return (shape.tap - 1) * layer + 4 * shape.width**2
 
 
-def _scoring(here: Scene, name: str, product: "Product") -> Iterator[Case]:
+def _scoring(here: Scene, name: str, product: Product) -> Iterator[Case]:
     rng = np.random.default_rng(1)
     items = rng.integers(0, 2**63, CANDIDATES, dtype=np.uint64)
     batch = PairBatch(here.longest, np.array([0, CANDIDATES]), items)
@@ -160,7 +159,7 @@ def _scoring(here: Scene, name: str, product: "Product") -> Iterator[Case]:
     )
 
 
-def _encoding(here: Scene, name: str, product: "Product") -> Case:
+def _encoding(here: Scene, name: str, product: Product) -> Case:
     tokens = int(here.longest.lengths[0])
     other = replace(here.longest, items=here.longest.items + np.uint64(1))
     calls = [lambda: here.model.encode(here.longest), lambda: here.model.encode(other)]
@@ -210,22 +209,3 @@ class Plain:
     @torch.inference_mode()
     def __call__(self) -> object:
         return self._net(self._history, self._asked, self._seen).embedding[0].numpy()
-
-
-class Product:
-    """A matrix product [m, k] x [k, n] in a dtype."""
-
-    def __init__(self, size: tuple[int, int, int], dtype: torch.dtype) -> None:
-        m, k, n = size
-        draw = torch.Generator().manual_seed(0)
-        self._left = torch.randn((m, k), generator=draw).to(dtype)
-        self._right = torch.randn((k, n), generator=draw).to(dtype)
-        self._out = torch.empty((m, n), dtype=dtype)
-        self._flop = 2 * m * k * n
-
-    def subject(self, flop: int) -> Subject:
-        """As the limit of something that takes so many FLOP a unit."""
-        return Subject("matrix product", self, work=max(1, self._flop // flop))
-
-    def __call__(self) -> object:
-        return torch.mm(self._left, self._right, out=self._out)

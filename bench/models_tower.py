@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from predawn.bench.harness import Case, Effort, Row, Stamp, Subject, measure
-from predawn.bench.models_cases import agree, in_turn, rates
+from predawn.bench.models_cases import Product, agree, in_turn, rates
 from predawn.server.models.user_features import user_features
 from predawn.server.models.user_sizes import HISTORY_LENGTHS, multiply_adds, tower_of_size
 from predawn.server.models.user_tower import (
@@ -32,7 +32,6 @@ SIZES = ("small", "medium")
 USERS = (1, 16, 64)
 _BATCHES = 8
 _TABLE_ROWS, _SMOKE_ROWS = 50_000, 200
-_PRODUCT, _SMOKE_PRODUCT = (2048, 512, 2048), (64, 64, 64)
 _WITHIN = {"fp32": 1e-4, "fp16": 2e-3}  # tables of serving against those of training
 
 
@@ -55,7 +54,7 @@ class Twins:
 def rows(mark: Stamp, *, effort: Effort, smoke: bool) -> list[Row]:
     """Times a user and users a second, small and medium, by users a batch."""
     table_rows = _SMOKE_ROWS if smoke else _TABLE_ROWS
-    product = Product(*_SMOKE_PRODUCT) if smoke else Product(*_PRODUCT)
+    product = Product(smoke=smoke)
     cases = [
         case
         for size in SIZES
@@ -98,7 +97,7 @@ def _names(size: str) -> list[str]:
     return [f"user tower {size}, {users} users" for users in USERS]
 
 
-def _cases(twins: Twins, product: "Product") -> Iterator[Case]:
+def _cases(twins: Twins, product: Product) -> Iterator[Case]:
     for users, name in zip(USERS, _names(twins.size), strict=True):
         batches = [histories(users, HISTORY_LENGTHS[twins.size], seed) for seed in range(_BATCHES)]
         own = [_served(twins.served, batch) for batch in batches]
@@ -108,7 +107,7 @@ def _cases(twins: Twins, product: "Product") -> Iterator[Case]:
             name,
             Subject("predawn", in_turn(own), work=users),
             peers=(Subject("torch", in_turn(peer), work=users),),
-            limit=Subject("matrix product", product, work=max(1, product.flop // twins.flop)),
+            limit=product.subject(twins.flop),
             per="user",
         )
 
@@ -126,17 +125,3 @@ def _eager(twins: Twins, batch: UserBatch) -> Callable[[], object]:
         return twins.net(state._replace(dense=state.dense.float())).numpy()
 
     return call
-
-
-class Product:
-    """A float32 matrix product [m, k] x [k, n], called."""
-
-    def __init__(self, m: int, k: int, n: int) -> None:
-        draw = torch.Generator().manual_seed(0)
-        self._left = torch.randn((m, k), generator=draw)
-        self._right = torch.randn((k, n), generator=draw)
-        self._out = torch.empty((m, n))
-        self.flop = 2 * m * k * n
-
-    def __call__(self) -> object:
-        return torch.mm(self._left, self._right, out=self._out)

@@ -31,7 +31,6 @@ from predawn.server.models.snapshots import load_snapshot, write_snapshot
 ISOLATIONS = ("thread", "process")
 _SECOND_NS = 1_000_000_000
 _ROUND = ("load", "swap", "rollback", "swap")
-_P99_GOAL = 1.05
 _LOAD_TIMEOUT_S = 120.0
 
 
@@ -190,7 +189,7 @@ def _rows(
         chosen = [each for each in changes if each.what == what]
         ratios = [over_before(recorder, each, plan.before_s) for each in chosen]
         name, middle = f"p99_{what}_over_before", float(np.median(ratios))
-        yield mark.row(case, name, middle, "x", limit=_P99_GOAL, n=len(chosen))
+        yield mark.row(case, name, middle, "x", n=len(chosen))
         yield mark.row(case, f"{name}_worst", max(ratios), "x", n=len(chosen))
         took = float(np.median([each.took_ms for each in chosen]))
         yield mark.row(case, f"{what}_takes", took, "ms", n=len(chosen))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from predawn.bench.harness import BenchError, Stamp
-from predawn.bench.models_cases import agree, in_turn, rates
+from predawn.bench.models_cases import Product, agree, in_turn, rates
 
 MARK = Stamp("models", "abc", "cpu x2")
 
@@ -30,3 +31,12 @@ def test_a_rate_is_how_many_fit_into_a_second() -> None:
 def test_calls_take_turns() -> None:
     call = in_turn([lambda: 1, lambda: 2])
     assert [call() for _ in range(5)] == [1, 2, 1, 2, 1]
+
+
+def test_a_product_is_the_limit_of_as_much_work_as_its_flop_are_enough_for() -> None:
+    product = Product(smoke=True)
+    limit = product.subject(64 * 64)
+    assert limit.work == 128 and limit.call is product
+    out = limit.call()
+    assert isinstance(out, torch.Tensor) and out.shape == (64, 64)
+    assert product.subject(10**9).work == 1
