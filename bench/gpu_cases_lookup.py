@@ -128,7 +128,8 @@ def gather_case(shape: GatherShape, device: str, seed: int = 0) -> Case:
             rows = rows * g.item_scale[g.item].to(dtype)[:, None]
         found = g.pairs[g.pair.clamp(min=0)].to(dtype)
         pair_rows = torch.where((g.pair < 0)[:, None], g.miss, found)
-        out = torch.cat([rows, pair_rows, g.dense], 1) @ whole + g.user_part[g.row_user]
+        user_rows = g.user_part[g.row_user]
+        out = torch.addmm(user_rows, torch.cat([rows, pair_rows, g.dense], 1), whole)
         if g.source_part is not None and g.source is not None:
             out = out + g.source_part[g.source.long()]
         return torch.relu(out) if shape.relu else out

@@ -116,8 +116,9 @@ def _result(cosines: Tensor, table: Slots) -> Tensor:
 
 def _eager(new: Tensor, slots: Tensor, table: Slots, shape: ScatterShape) -> Tensor:
     """The same rows by torch's own operations, without anything that waits for the device."""
-    raw, before = new.float(), served_rows(table, slots)
-    served = raw
+    served = raw = new.float()
+    reads = shape.weight is not None or shape.drift
+    before = served_rows(table, slots) if reads else raw
     if shape.weight is not None:
         served = torch.where(before.isnan(), raw, before + shape.weight * (raw - before))
     elif table.kept is not None:

@@ -76,7 +76,6 @@ CASES: tuple[Callable[[str], Case], ...] = (
     *(partial(topk_case, shape) for shape in TOPKS),
     *(partial(bag_case, shape) for shape in BAGS),
     *(partial(quantised_bag_case, shape) for shape in QUANTISED_BAGS),
-    *(partial(quantised_bag_case, shape) for shape in QUANTISED_BAGS),
     *(partial(scatter_case, shape) for shape in SCATTERS),
     *(partial(norm_gate_case, shape) for shape in ROWS),
     *(partial(kv_write_case, shape) for shape in ROWS),
