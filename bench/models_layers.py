@@ -1,13 +1,12 @@
 """The native layers one by one: the first layer, averages, bags and small products."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 import torch
 
-from predawn.bench import compiled, limits_layers, limits_memory, models_first
+from predawn.bench import limits_layers, models_first
 from predawn.bench.harness import Case, Effort, Row, Stamp, Subject, measure
 from predawn.bench.models_cases import agree, in_turn
 from predawn.csrc import _layers
@@ -22,12 +21,11 @@ _FP16_MOST = 65_504.0
 
 def rows(mark: Stamp, *, effort: Effort, smoke: bool) -> list[Row]:
     """Every case that is wanted, interleaved."""
-    with ExitStack() as tables:
-        made = [make() for name, make in _named(smoke, tables) if effort.wants(name)]
-        return measure(mark, made, effort)
+    made = [make() for name, make in _named(smoke) if effort.wants(name)]
+    return measure(mark, made, effort)
 
 
-def _named(smoke: bool, tables: ExitStack) -> Iterator[tuple[str, Callable[[], Case]]]:
+def _named(smoke: bool) -> Iterator[tuple[str, Callable[[], Case]]]:
     """A name and how to make the case."""
     yield from models_first.named(smoke)
     for width in (64, 256):
@@ -41,7 +39,7 @@ def _named(smoke: bool, tables: ExitStack) -> Iterator[tuple[str, Callable[[], C
     for kind in _KINDS:
         bags = 4 if smoke else 256
         name = f"{bags} bags of {_IDS} {kind} x {_DIM}"
-        yield name, partial(_bags, name, kind, bags, tables)
+        yield name, partial(_bags, name, kind, bags)
 
 
 def _products(name: str, width: int, n: int) -> Case:
@@ -50,7 +48,8 @@ def _products(name: str, width: int, n: int) -> Case:
         rng.normal(size=shape).astype(np.float32) for shape in ((n, width), (width, width), width)
     )
     panels, out, spare = _layers.Panels(weights), np.empty_like(x), np.empty_like(x)
-    tensors = [torch.from_numpy(each) for each in (x, weights, bias)]
+    of_x, of_weights, of_bias = (torch.from_numpy(each) for each in (x, weights, bias))
+    of_out = torch.empty(n, width)
 
     def own() -> object:
         _layers.matvec(x, panels, bias, out, True)
@@ -62,7 +61,7 @@ def _products(name: str, width: int, n: int) -> Case:
         return np.maximum(spare, 0, out=spare)
 
     def by_torch() -> object:
-        return torch.addmm(tensors[2], tensors[0], tensors[1]).relu_()
+        return torch.addmm(of_bias, of_x, of_weights, out=of_out).relu_()
 
     agree(name, "numpy", own(), by_numpy(), 1e-5)
     agree(name, "torch eager", own(), by_torch(), 1e-5)
@@ -95,15 +94,17 @@ def _averages(name: str, dtype: str, n: int) -> Case:
         name,
         Subject("predawn", own, n),
         peers=(Subject("numpy", by_numpy, n), Subject("torch eager", by_torch, n)),
-        limit=Subject("memcpy", partial(np.copyto, np.empty_like(out), out.copy()), n),
+        limit=limits_layers.slowest(out.size, 4 * out.size, n),
         per="row",
     )
 
 
 def _average_numpy(raw: F32, previous: F32, dtype: str) -> F32:
-    """As the server did before it was native; int8 is rounded once, which is a little less."""
+    """int8 is rounded once, which is a little less than ours. (`nanmean` takes longer.)"""
     parts = np.concatenate([raw[:, None], previous.reshape(len(raw), -1, _DIM)], axis=1)
-    served = np.nanmean(parts, axis=1)
+    absent = np.isnan(parts)
+    there = np.float32(_PARTS) - absent.sum(axis=1, dtype=np.float32)
+    served = np.where(absent, np.float32(0), parts).sum(axis=1) / there
     rows = np.concatenate([served[:, None], parts[:, :-1]], axis=1)
     if dtype == "fp16":
         halves = np.clip(rows, -_FP16_MOST, _FP16_MOST).astype(np.float16)
@@ -124,7 +125,7 @@ def _average_torch(raw: torch.Tensor, previous: torch.Tensor, dtype: str) -> tor
     return (torch.round(rows * (1 / scale)) * scale).flatten(1)
 
 
-def _bags(name: str, kind: str, bags: int, tables: ExitStack) -> Case:
+def _bags(name: str, kind: str, bags: int) -> Case:
     rng = np.random.default_rng(4)
     values = rng.normal(size=(_TABLE_ROWS, _DIM)).astype(np.float32)
     scales = np.abs(values).max(axis=1) / np.float32(127) if kind == "int8" else None
@@ -139,11 +140,17 @@ def _bags(name: str, kind: str, bags: int, tables: ExitStack) -> Case:
         _layers.bag_pool(table, ids, offsets, out, scales)
         return out
 
+    narrow, rows = (np.empty((bags * _IDS, _DIM), each) for each in (kind, np.float32))
+    taken = rows if kind == "float32" else narrow
+    sums = np.empty_like(out)
+
     def by_numpy(ids: I64) -> object:
-        rows = table[ids].astype(np.float32)
+        table.take(ids, axis=0, out=taken, mode="clip")
         if scales is not None:
-            rows *= scales[ids, None]
-        return np.add.reduceat(rows, offsets[:-1], axis=0)
+            np.multiply(narrow, scales.take(ids)[:, None], out=rows)
+        elif taken is narrow:
+            rows[:] = narrow
+        return np.add.reduceat(rows, offsets[:-1], axis=0, out=sums)
 
     def by_torch(ids: torch.Tensor) -> object:
         return torch.nn.functional.embedding_bag(ids, of_table, of_offsets, mode="sum")
@@ -165,16 +172,7 @@ def _bags(name: str, kind: str, bags: int, tables: ExitStack) -> Case:
         name,
         subject("predawn", own),
         peers=tuple(peers),
-        limit=_copied_rows(table.itemsize * _DIM, tables),
+        limit=limits_layers.rows_read(table, batches),
         absent=absent,
         per="row",
     )
-
-
-def _copied_rows(row_bytes: int, tables: ExitStack) -> Subject | None:
-    """Rows at random positions, asked for ahead and copied out, by a native loop."""
-    try:
-        gather = limits_memory.random_rows(_TABLE_ROWS * row_bytes, row_bytes, huge=False)
-    except compiled.Missing:
-        return None
-    return tables.enter_context(gather).subject("random rows")

@@ -2,7 +2,8 @@
 and behind it the write of a batch.
 
 The limit is the store's native read alone, keys and buffers at hand; the peer is what a program
-without a store would do: a dictionary of rows by (user, item), without ages.
+without a store would do: a dictionary of positions by (user, item), rows taken from one array,
+without ages.
 """
 
 import asyncio
@@ -105,9 +106,18 @@ def _all_missed(rows: F32) -> PairRows:
 
 
 def _dictionary(users: list[UserId], items: U64, rows: F32) -> Callable[[UserId], F32]:
-    kept = {(u, item): row for u in users for item, row in zip(items.tolist(), rows, strict=True)}
-    default: F32 = np.zeros(DIM, dtype=np.float32)
-    return lambda user: np.stack([kept.get((user, item), default) for item in items.tolist()])
+    """Positions by (user, item), in the array of all rows; the last is that of the unknown."""
+    listed, n = items.tolist(), len(rows)
+    at = {(u, item): k * n + i for k, u in enumerate(users) for i, item in enumerate(listed)}
+    kept = np.concatenate([rows] * len(users) + [np.zeros((1, DIM), dtype=np.float32)])
+    out: F32 = np.empty((n, DIM), dtype=np.float32)
+    unknown = len(at)
+
+    def read(user: UserId) -> F32:
+        found = [at.get((user, item), unknown) for item in items.tolist()]
+        return kept.take(found, axis=0, out=out, mode="clip")
+
+    return read
 
 
 def _native(users: int, items: U64, rows: F32) -> Callable[[], int]:

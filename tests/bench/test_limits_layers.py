@@ -1,5 +1,8 @@
 """The limit of a layer is the slower of its products and its bytes, a piece of work at a time."""
 
+import numpy as np
+import pytest
+
 from predawn.bench import limits_layers
 
 
@@ -11,3 +14,15 @@ def test_the_slower_of_two_is_the_limit() -> None:
     assert many_products.work == many_bytes.work == 350
     many_products.call()
     many_bytes.call()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_every_word_of_the_rows_is_read(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.integers(-100, 100, (50, 64)).astype(kind)
+    batches = [rng.integers(0, 50, 20), rng.integers(0, 50, 20)]
+    limit = limits_layers.rows_read(table, batches)
+    assert limit is not None and limit.work == 40
+    words = table.view(np.uint32)[np.concatenate(batches)]
+    read = limit.call()
+    assert isinstance(read, int) and np.uint32(read & 0xFFFFFFFF) == words.sum(dtype=np.uint32)
