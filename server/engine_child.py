@@ -135,7 +135,7 @@ class Child:
         setup = self._setup
         try:
             described = {name: self._started(name) for name in setup.recipes}
-            self._loader.watch()
+            self._loader.all_started()
         except (Exception, SystemExit) as error:
             self._send(Refused(fault_of("", error)))
             os._exit(1)

@@ -5,6 +5,7 @@ done what the live version does, on the batches that it saw last: same dim, task
 of the right shape, all finite. Anything else is an error that changes nothing.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -20,12 +21,19 @@ from predawn.server.engine_roster import Held, Roster
 from predawn.server.engine_worker import give_way, named
 from predawn.server.errors import ConfigError, InferenceError, SnapshotError
 from predawn.server.models.alignment import Aligned, enough_users, fit_alignment
+from predawn.server.models.alignment_record import (
+    first_version,
+    is_recorded,
+    keep_alignment,
+    kept_alignment,
+)
 from predawn.server.models.compile_count import compile_counter
 from predawn.server.models.contract import PairModel, RankerModel, UserModel
 from predawn.server.models.loading import Recipe, load_model, trained_default
 from predawn.server.models.snapshots import snapshot_version
 from predawn.server.request import F32, UserBatch
 
+_LOG = logging.getLogger(__name__)
 _NICEST = 19
 _SECTIONS = {"user": "user_tower", "pair": "foundation"}
 
@@ -79,11 +87,17 @@ class Loader:
     def start_all(self) -> dict[str, Described]:
         """Makes the newest versions live. ConfigError, SnapshotError."""
         described = {name: self.start(name) for name in self._recipes}
-        self.watch()
+        self.all_started()
         return described
 
-    def watch(self) -> None:
-        """Everything is warm: what is compiled from here on, but for a load, is counted."""
+    def all_started(self) -> None:
+        """Everything is warm: what is compiled from here on, but for a load, is counted, and what
+        serves is on record where its rows outlive the process. ConfigError, SnapshotError."""
+        for name, recipe in self._recipes.items():
+            if recipe.alignments and name in self._roster.names():
+                live = self._roster.live(name)
+                if not is_recorded(name, recipe, live.version):
+                    keep_alignment(name, recipe, live.version, 0, live.matrix)
         self._compiled = compile_counter()
 
     def compiles(self) -> int:
@@ -91,10 +105,12 @@ class Loader:
         return self._compiled() - self._excused
 
     def start(self, name: str, version: int | None = None, matrix: F32 | None = None) -> Described:
-        """Makes a version live (None: the newest; matrix: as it was aligned before) and tries it.
-        An inline ranker is only described. ConfigError, SnapshotError."""
+        """Makes a version live (None: see `first_version`) and tries it; matrix: as it was aligned
+        before, None: as is on record. An inline ranker is only described. ConfigError,
+        SnapshotError."""
         recipe = self._recipes[name]
-        held = self._made(name, recipe, version, matrix)
+        version = first_version(name, recipe) if version is None else version
+        held = self._made_again(name, recipe, version, matrix)
         if recipe.kind == "ranker":
             ranker = cast(RankerModel, held.model)
             if not ranker.inline:
@@ -125,7 +141,7 @@ class Loader:
             reason = "has no snapshot, so there are no versions of it"
             raise ConfigError(recipe.source.setting, reason)
         live = self._roster.live(name)
-        held = self._made(name, recipe, version, None)
+        held = self._made(name, recipe, version)
         _same_contract(name, live.model, held.model)
         held, fit = self._aligned(name, recipe, live, held)
         try:
@@ -134,6 +150,7 @@ class Loader:
             reason = f"version {held.version} failed on recent batches: {_told(error)}"
             raise InferenceError(name, reason) from error
         default = _default(recipe, held)
+        keep_alignment(name, recipe, held.version, 0 if fit is None else live.version, held.matrix)
         self._roster.stage(name, held)
         self._roster.forget()
         took_ms = (self._clock.monotonic_ns() - began_ns) // 1_000_000
@@ -145,20 +162,30 @@ class Loader:
         """A staged or previous version of an engine that was lost; place: `Roster.stage` or
         `Roster.keep`."""
         recipe = self._recipes[name]
-        held = self._made(name, recipe, version, matrix)
+        held = self._made_again(name, recipe, version, matrix)
         self._tried(name, recipe, held.model)
         place(name, held)
 
-    def _made(self, name: str, recipe: Recipe, version: int | None, matrix: F32 | None) -> Held:
+    def _made_again(self, name: str, recipe: Recipe, version: int, matrix: F32 | None) -> Held:
+        """Turned as it was before the process, or this one, was lost."""
+        held = self._made(name, recipe, version)
+        if matrix is None:
+            matrix = kept_alignment(name, recipe, version)
+        if matrix is None:
+            return held
+        try:
+            return Held(Aligned(cast(UserModel, held.model), matrix), held.version, matrix)
+        except ValueError as error:
+            raise ConfigError(recipe.source.setting, f"cannot be aligned again: {error}") from error
+
+    def _made(self, name: str, recipe: Recipe, version: int | None) -> Held:
         source = recipe.source
         if version is None and source.snapshot:
             version = snapshot_version(source.snapshot)
         model = load_model(recipe, version if source.snapshot else None)
         if isinstance(model, _Prepares):
             self._prepare(name, source.setting, model)
-        if matrix is not None:
-            model = Aligned(cast(UserModel, model), matrix)
-        return Held(model, version or 0, matrix)
+        return Held(model, version or 0)
 
     def _prepare(self, name: str, setting: str, model: _Prepares) -> None:
         try:
@@ -173,7 +200,11 @@ class Loader:
         """Turned towards what is live, which may be aligned itself: so a chain holds."""
         users, old = self._recent.embedded(name, live.version)
         model = cast(UserModel, held.model)
-        if not recipe.align or not enough_users(len(old), model.dim):
+        if not recipe.align:
+            return held, None
+        if not enough_users(len(old), model.dim):
+            told = "model %s: version %d is not aligned: too few users (%d) were embedded lately"
+            _LOG.warning(told, name, held.version, len(old))
             return held, None
         try:
             new = _embedded(name, model, users)

@@ -1,11 +1,11 @@
 """The store of pair embeddings as the server sees it: a native table per pair model and id kind of
 the user, keyed by user and item.
 
-Invariant: a row that `read` gives was landed for this user and this item, at most `max_age_ms` ago
-and after the user's last invalidation. Integer users are keyed by (user, item) itself, string
-users by SipHash-128 of both under the table's secret. An item is its 64-bit hash as models see it.
-A batch of the engine is one grouped write, made when it lands: nothing waits between landed and
-readable. Used on the event loop's thread only.
+Invariant: a row that `read` gives was landed for this user and this item, at most `max_age_ms` ago,
+after the user's last invalidation and by the version of the model that serves. Integer users are
+keyed by (user, item) itself, string users by SipHash-128 of both under the table's secret. An item
+is its 64-bit hash as models see it. A batch of the engine is one grouped write, made when it lands:
+nothing waits between landed and readable. Used on the event loop's thread only.
 
 A keyed hash does not say whose pair it is, so an invalidation cannot look for a user's pairs. It
 writes the instant into a small table by user beside them, and a read takes nothing written before:
@@ -16,7 +16,7 @@ Should more users be invalidated within a ttl than that table keeps, all pairs o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,9 @@ class PairReading:
 
 
 class PairCache:
-    """specs: of the pair models, their `default` served where nothing is known; seed: 32 bytes,
-    random when None; place: where the tables lie. Tables that are there already are attached
+    """specs: of the pair models, their `default` served where nothing is known; versions: of the
+    pair models that serve, by name; where it is not said pairs of any version are read; seed: 32
+    bytes, random when None; place: where the tables lie. Tables that are there already are attached
     (ConfigError when they do not fit): a restart is warm."""
 
     def __init__(
@@ -57,9 +58,13 @@ class PairCache:
         clock: Clock,
         seed: bytes | None = None,
         place: StorePlace = StorePlace(),  # noqa: B008 - frozen
+        versions: Mapping[str, int] | None = None,
     ) -> None:
         seed = secrets.token_bytes(32) if seed is None else seed
-        self._tables = {spec.model: _PairTable(spec, seed, place) for spec in specs}
+        known = versions or {}
+        self._tables = {
+            spec.model: _PairTable(spec, seed, place, known.get(spec.model)) for spec in specs
+        }
         self._clock = clock
         self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
@@ -69,9 +74,24 @@ class PairCache:
         """Names of the pair models, in the order given."""
         return tuple(self._tables)
 
+    def default(self, model: str) -> F32:
+        """float32 [dim], read-only: what an absent pair is served."""
+        return self._tables[model].default
+
+    def replace_default(self, model: str, default: F32) -> None:
+        """From now on absent pairs are served `default`, float32 [dim]; ConfigError when it has
+        another length."""
+        self._tables[model].replace_default(default)
+
+    def replace_version(self, model: str, version: int) -> None:
+        """From now on pairs of `version` alone are served. Those of others stay until they are
+        overwritten or too old: going back finds them."""
+        self._tables[model].version = version
+
     def read(self, model: str, user: UserId, items: U64, max_age_ms: int) -> PairReading:
-        """The embeddings of `user` with `items` [n] that are at most `max_age_ms` old, the default
-        for the others. Age counts from landing; reading does not renew it."""
+        """The embeddings of `user` with `items` [n] that are at most `max_age_ms` old and of the
+        version that serves, the default for the others. Age counts from landing; reading does not
+        renew it."""
         return self._tables[model].read(user, items, self._clock.wall_ms(), max_age_ms)
 
     async def ready(self, model: str, users: Sequence[UserId]) -> bool:
@@ -200,19 +220,26 @@ class _Stores:
 class _PairTable:
     """One pair model's tables by id kind of the user, and the rules between them."""
 
-    def __init__(self, spec: TableSpec, seed: bytes, place: StorePlace) -> None:
-        if spec.default.shape != (spec.dim,):
-            raise ConfigError(
-                f"pairs.{spec.model}.default",
-                f"has {spec.default.size} values, the model has {spec.dim}",
-            )
+    def __init__(
+        self, spec: TableSpec, seed: bytes, place: StorePlace, version: int | None
+    ) -> None:
         self.place = place
+        self.version = version
         self._spec = spec
         self._seed = seed
-        self._default: F32 = spec.default.astype(np.float32)
+        self.replace_default(spec.default)
         self._stores: dict[int, _Stores] = {}
         for kind in (_core.INTEGER, _core.STRING):
             self._attach(kind)
+
+    def replace_default(self, default: F32) -> None:
+        if default.shape != (self._spec.dim,):
+            raise ConfigError(
+                f"pairs.{self._spec.model}.default",
+                f"has {default.size} values, the model has {self._spec.dim}",
+            )
+        self.default: F32 = default.astype(np.float32)
+        self.default.flags.writeable = False
 
     def missing(self, users: Sequence[UserId]) -> set[int]:
         """Id kinds of `users` that have no tables yet."""
@@ -236,13 +263,19 @@ class _PairTable:
 
     def read(self, user: UserId, items: U64, now_ms: int, max_age_ms: int) -> PairReading:
         rows: F32 = np.empty((len(items), self._spec.dim), dtype=np.float32)
-        rows[:] = self._default
+        rows[:] = self.default
         stores = self._stores.get(_kind(user))
         limit_ms = -1 if stores is None else stores.age_limit_ms(user, now_ms, max_age_ms)
         if stores is None or limit_ms < 0:
             return PairReading(rows, np.full(len(items), -1, dtype=np.int64))
         ages: I64 = np.empty(len(items), dtype=np.int64)
-        stores.pairs.get_many(stores.keys(user, items), now_ms, limit_ms, rows, ages)
+        snapshots = np.empty(len(items), dtype=np.uint32)
+        stores.pairs.get_many(stores.keys(user, items), now_ms, limit_ms, rows, ages, snapshots)
+        if self.version is not None:
+            of_others = (snapshots != self.version) & (ages >= 0)
+            if of_others.any():
+                rows[of_others] = self.default
+                ages[of_others] = -1
         return PairReading(rows, ages)
 
     def land(self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int) -> int:

@@ -2,8 +2,8 @@
 
 Invariant: a load changes nothing that serves, and one that fails leaves what was staged as it was.
 A swap or rollback changes all its models or none: the engine's between two batches, and right
-after, in one step of the event loop, the rankers that run on the loop and the default vectors. Used
-on the event loop's thread only.
+after, in one step of the event loop, the rankers that run on the loop, the default vectors and
+which version's pairs are served. Used on the event loop's thread only.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
 from predawn.server.models.loading import Recipe
 from predawn.server.models.snapshots import snapshot_version
+from predawn.server.pair_cache import PairCache
 from predawn.server.request import F32
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class _Means:
 
 
 class Versions:
-    """models: everything that the server runs, by name; cache: whose default vectors follow."""
+    """models: everything that the server runs, by name; cache, pairs: whose default vectors follow,
+    and whose pairs."""
 
     def __init__(
         self,
@@ -80,13 +82,18 @@ class Versions:
         engine: VersionedEngine,
         on_loop: InlineRankers,
         cache: UserCache,
+        pairs: PairCache,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._models = models
         self._engine = engine
         self._on_loop = on_loop
-        self._cache = cache
+        self._pairs = pairs
+        self._defaults: dict[str, UserCache | PairCache] = {
+            **dict.fromkeys(cache.models(), cache),
+            **dict.fromkeys(pairs.models(), pairs),
+        }
         self._clock = clock
         self._metrics = metrics
         self._inline = frozenset(on_loop.versions())
@@ -281,10 +288,12 @@ class Versions:
             self._last_swap = tuple(names)
         else:
             self._on_loop.rollback(on_loop)
+        live = {name: each.live for name, each in self.versions().items() if name in names}
         for name in names:
             self._change_mean(change, name)
+            if name in self._pairs.models():
+                self._pairs.replace_version(name, live[name])
             self._metrics.model_changed(name, change)
-        live = {name: each.live for name, each in self.versions().items() if name in names}
         _LOG.info("%s: %s", change, ", ".join(f"{name} {live[name]}" for name in live))
         return live
 
@@ -292,10 +301,11 @@ class Versions:
         means = self._means.get(name)
         if means is None:
             return
-        before = self._cache.default(name)
+        cache = self._defaults[name]
+        before = cache.default(name)
         now = means.staged if change == "swap" else means.previous
         assert now is not None, "kept when it was loaded"
-        self._cache.replace_default(name, now)
+        cache.replace_default(name, now)
         self._means[name] = _Means(previous=before) if change == "swap" else _Means(staged=before)
 
 

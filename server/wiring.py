@@ -12,7 +12,7 @@ from importlib import metadata
 from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.cache import StorePlace, TableSpec, UserCache
 from predawn.server.clock import Clock, SystemClock
-from predawn.server.config import Config, UserModelConfig
+from predawn.server.config import Config, PairModelConfig, UserModelConfig
 from predawn.server.engine import Described, Engine
 from predawn.server.engine_process import ProcessEngine
 from predawn.server.engine_recent import Recent
@@ -83,7 +83,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             clock,
             metrics,
         )
-        versions = _versions(config, models, engine, cache, clock, metrics)
+        versions = _versions(config, models, engine, cache, pair_cache, clock, metrics)
         ends.callback(versions.close)
         tasks = await ends.enter_async_context(asyncio.TaskGroup())
         background = [
@@ -143,7 +143,7 @@ def _caches(config: Config, models: Models, clock: Clock) -> tuple[UserCache, Pa
         place=place,
     )
     pairs = [_pair_table(config, name, models) for name in config.pairs]
-    return users, PairCache(pairs, clock, place=place)
+    return users, PairCache(pairs, clock, place=place, versions=models.versions)
 
 
 def _versions(
@@ -151,20 +151,19 @@ def _versions(
     models: Models,
     engine: Engine,
     cache: UserCache,
+    pairs: PairCache,
     clock: Clock,
     metrics: Metrics,
 ) -> Versions:
     recent = Recent(nobody(config), config.batcher.batch_limit)
     on_loop = InlineRankers(models.rankers, recipes(config), models.versions, recent, clock)
+    embedding: dict[str, UserModelConfig | PairModelConfig] = {**config.models, **config.pairs}
+    means = {name for name, each in embedding.items() if each.default == "mean"}
     served = {
-        name: ServedModel(
-            recipe,
-            models.dims.get(name, 0),
-            mean_default=name in config.models and config.models[name].default == "mean",
-        )
+        name: ServedModel(recipe, models.dims.get(name, 0), mean_default=name in means)
         for name, recipe in recipes(config).items()
     }
-    versions = Versions(served, engine, on_loop, cache, clock, metrics)
+    versions = Versions(served, engine, on_loop, cache, pairs, clock, metrics)
     metrics.model_versions = versions.numbers
     return versions
 

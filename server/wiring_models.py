@@ -19,6 +19,7 @@ from predawn.server.engine_recent import Recent
 from predawn.server.engine_roster import Roster
 from predawn.server.errors import ConfigError, InferenceError, nearest
 from predawn.server.history_memory import MemoryHistory
+from predawn.server.models.alignment_record import first_version, kept_alignment
 from predawn.server.models.contract import RankerModel
 from predawn.server.models.loading import (
     ModelSource,
@@ -67,7 +68,14 @@ def recipes(config: Config) -> dict[str, Recipe]:
     engine, history = config.engine, config.history
     common = (engine.device, engine.threads, tuple(history.types), tuple(history.attributes))
     made = {
-        name: Recipe("user", _source("models", name, each), *common, each.align, history.length)
+        name: Recipe(
+            "user",
+            _source("models", name, each),
+            *common,
+            each.align,
+            history.length,
+            config.store.path if each.align and each.snapshot else "",
+        )
         for name, each in config.models.items()
     }
     made |= {
@@ -98,10 +106,11 @@ def described_on_disk(config: Config) -> dict[str, Described] | None:
     if any(each.source.is_own for each in made.values()):
         return None
     sections = {"user": "user_tower", "pair": "foundation"}
+    versions = {name: first_version(name, each) for name, each in made.items()}
     return {
         name: Described(
-            snapshot_version(each.source.snapshot),
-            len(trained_default(each.source.snapshot, sections[each.kind])),
+            versions[name],
+            len(trained_default(each.source.snapshot, sections[each.kind], versions[name])),
         )
         for name, each in made.items()
     }
@@ -121,8 +130,7 @@ def models_of(config: Config, described: _Described) -> Models:
     }
     versions |= {name: each.version for name, each in described.items()}
     defaults = {
-        name: _default(f"models.{name}.default", each, "user_tower", dims[name], versions[name])
-        for name, each in config.models.items()
+        name: _user_default(config, name, dims[name], versions[name]) for name in config.models
     }
     defaults |= {
         name: _default(f"pairs.{name}.default", each, "foundation", dims[name], versions[name])
@@ -141,7 +149,7 @@ def load_models(config: Config, clock: Clock | None = None) -> Models:
     roster = Roster()
     recent = Recent(nobody(config), config.batcher.batch_limit)
     loader = Loader(engine_recipes(config), roster, recent, clock or SystemClock())
-    models = models_of(config, loader.start_all())
+    models = models_of(config, {name: loader.start(name) for name in engine_recipes(config)})
     for name, ranker in models.rankers.items():
         if not ranker.model.inline:
             _try(config, models, name, cast(RankerModel, roster.live(name).model))
@@ -223,6 +231,16 @@ def _misfit(config: Config, name: str, batch: RankBatch, error: Exception) -> Co
     width = batch.user.shape[1] + batch.pairs.shape[1]
     reason = f"a trial on one candidate with {width} values of {read} failed: {error}"
     return ConfigError(f"rankers.{name}", reason)
+
+
+def _user_default(config: Config, name: str, dim: int, version: int) -> F32:
+    """A trained mean is turned as the embeddings are."""
+    model = config.models[name]
+    default = _default(f"models.{name}.default", model, "user_tower", dim, version)
+    if model.default != "mean":
+        return default
+    matrix = kept_alignment(name, recipes(config)[name], version)
+    return default if matrix is None else default @ matrix
 
 
 def _default(setting: str, model: _Embedding, section: str, dim: int, version: int) -> F32:

@@ -1,7 +1,8 @@
 """A server's models with versions on disk, their real engine and store, and a naive twin of them.
 
-"alone" and "pair" are user models, "inline" and "off_loop" rankers, "fixed" has no snapshot. What
-version n of a model makes can be told apart from what any other makes: n for every value.
+"alone" and "pair" are user models, "inline" and "off_loop" rankers, "behind" is a model of pairs,
+"fixed" has no snapshot. "alone" and "behind" serve their mean where they know nothing. What version
+n of a model makes can be told apart from what any other makes: n for every value.
 """
 
 import asyncio
@@ -12,24 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine_cases import NOBODY, histories, ranking
+from engine_cases import NOBODY, histories, items, ranking
 
 from predawn.server.cache import TableSpec, UserCache
-from predawn.server.clock import SystemClock
+from predawn.server.clock import Clock, SystemClock
 from predawn.server.engine_recent import Recent
 from predawn.server.engine_thread import ThreadEngine
 from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
 from predawn.server.models.loading import Kind, ModelSource, Recipe, load_ranker
 from predawn.server.models.snapshots import MANIFEST, read_manifest, write_snapshot
+from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline_rank import ServedRanker
-from predawn.server.request import F32, RankBatch, UserBatch
+from predawn.server.request import F32, PairBatch, RankBatch, UserBatch
 from predawn.server.versions import ServedModel, Versions
 
 DIM = 2
 USERS = ("alone", "pair")
 RANKERS = ("inline", "off_loop")
-VERSIONED = (*USERS, *RANKERS)
+BEHIND = "behind"
+VERSIONED = (*USERS, *RANKERS, BEHIND)
 FIXED = "fixed"
 
 
@@ -44,6 +47,13 @@ class Numbered:
         if np.isinf(self.value):
             raise ZeroDivisionError("by zero")
         return np.full((len(batch.users), self.dim), self.value, dtype=np.float32)
+
+
+class NumberedPairs(Numbered):
+    """A pair model: `value` everywhere."""
+
+    def embed_pairs(self, batch: PairBatch) -> F32:
+        return np.full((len(batch.item_hashes), self.dim), self.value, dtype=np.float32)
 
 
 class NumberedRanker:
@@ -73,6 +83,11 @@ def user_model(snapshot: Path | None) -> Numbered:
     return Numbered(_value(meta), meta.get("dim", DIM))
 
 
+def pair_model(snapshot: Path) -> NumberedPairs:
+    meta = read_manifest(snapshot).meta
+    return NumberedPairs(_value(meta), meta.get("dim", DIM))
+
+
 def ranker(snapshot: Path, inline: bool) -> NumberedRanker:
     meta = read_manifest(snapshot).meta
     if meta.get("exits"):
@@ -84,9 +99,10 @@ def publish(out: Path, value: object = None, **meta: object) -> int:
     """The next version, good unless told otherwise: its value and mean are its own number."""
     newest = max((int(each.name) for each in out.glob("0*")), default=0) + 1
     shown = str(newest if value is None else value)
-    tower = {"user_tower": {"default": [float(newest)] * DIM}}
+    mean = {"default": [float(newest)] * DIM}
+    trained = {"user_tower": mean, "foundation": mean}
     files = {"weights.safetensors": {"a": np.zeros(2, np.float32)}}
-    return int(write_snapshot(out, files, {"value": shown, **tower, **meta}).name)
+    return int(write_snapshot(out, files, {"value": shown, **trained, **meta}).name)
 
 
 def damage(out: Path, version: int) -> None:
@@ -107,11 +123,13 @@ class Server:
     engine: ThreadEngine
     rankers: dict[str, ServedRanker]
     cache: UserCache
+    pairs: PairCache
     metrics: Metrics
 
     async def served(self) -> dict[str, float]:
         """The version that every model answers with, by what it makes."""
         found = {name: float((await self.engine.embed(name, [1])).rows[0, 0]) for name in USERS}
+        found[BEHIND] = float((await self.engine.pairs(BEHIND, [items(1, 1)])).rows[0, 0])
         found["off_loop"] = float((await self.engine.score("off_loop", ranking()))[0, 0])
         found["inline"] = float(self.rankers["inline"].model.score(ranking())[0, 0])
         return found
@@ -123,6 +141,7 @@ def _recipes(folder: Path) -> Iterator[tuple[str, Recipe]]:
     for name in RANKERS:
         options: dict[str, object] = {"inline": name == "inline"}
         yield name, _recipe("ranker", f"rankers.{name}", folder / name, "ranker", options)
+    yield BEHIND, _recipe("pair", f"pairs.{BEHIND}", folder / BEHIND, "pair_model")
     yield FIXED, _recipe("user", f"models.{FIXED}", "", "user_model")
 
 
@@ -137,11 +156,20 @@ def _recipe(
     return Recipe(kind, source)
 
 
+def _caches(clock: Clock, live: Mapping[str, int]) -> tuple[UserCache, PairCache]:
+    default = np.full(DIM, float(live["alone"]), np.float32)
+    specs = [TableSpec(name, DIM, 1, "fp32", 64, default) for name in (*USERS, FIXED)]
+    mean = np.full(DIM, float(live[BEHIND]), np.float32)
+    behind = TableSpec(BEHIND, DIM, 1, "fp32", 64, mean, holds="pairs")
+    users = UserCache(specs, clock, 5, 64, bytes(32))
+    return users, PairCache([behind], clock, bytes(32), versions=live)
+
+
 @asynccontextmanager
 async def server(folder: Path) -> AsyncGenerator[Server]:
     """All models at the newest version that is below `folder`, by name."""
     clock, recipes = SystemClock(), dict(_recipes(folder))
-    metrics = Metrics([*USERS, FIXED], RANKERS)
+    metrics = Metrics([*USERS, FIXED], RANKERS, [BEHIND])
     engine = ThreadEngine(recipes, NOBODY, histories, clock, metrics)
     engine.start()
     described = await engine.ready()
@@ -150,22 +178,21 @@ async def server(folder: Path) -> AsyncGenerator[Server]:
     }
     rankers["inline"].recent.append(ranking())  # both are tried at the start
     await engine.score("off_loop", ranking())
-    default = np.full(DIM, float(described["alone"].version), np.float32)
-    specs = [TableSpec(name, DIM, 1, "fp32", 64, default) for name in (*USERS, FIXED)]
-    cache = UserCache(specs, clock, 5, 64, bytes(32))
     live = {name: described[name].version for name in recipes}
+    cache, pairs = _caches(clock, live)
     on_loop = InlineRankers(rankers, recipes, live, Recent(NOBODY, 64), clock)
     models = {
-        name: ServedModel(each, DIM * (each.kind == "user"), name == "alone")
+        name: ServedModel(each, DIM * (each.kind != "ranker"), name in ("alone", BEHIND))
         for name, each in recipes.items()
     }
-    versions = Versions(models, engine, on_loop, cache, clock, metrics)
+    versions = Versions(models, engine, on_loop, cache, pairs, clock, metrics)
     try:
-        yield Server(versions, engine, rankers, cache, metrics)
+        yield Server(versions, engine, rankers, cache, pairs, metrics)
     finally:
         versions.close()
         engine.close()
         cache.close()
+        pairs.close()
 
 
 def with_server(folder: Path, use: Any) -> None:

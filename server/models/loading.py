@@ -56,7 +56,7 @@ class ModelSource:
 class Recipe:
     """Everything that it takes to make a model, here or in another process. device, threads, types,
     attributes, length: as in `load_user_model`; align: turn new versions into the space of the live
-    one."""
+    one; alignments: directory that keeps how they were turned, "": no longer than the process."""
 
     kind: Kind
     source: ModelSource
@@ -66,6 +66,7 @@ class Recipe:
     attributes: tuple[str, ...] | None = None
     align: bool = False
     length: int = 32
+    alignments: str = ""
 
     @property
     def trial(self) -> Trial:

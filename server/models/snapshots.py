@@ -36,6 +36,7 @@ __all__ = [
     "read_manifest",
     "snapshot_directories",
     "snapshot_version",
+    "sync_directory",
     "write_snapshot",
 ]
 
@@ -204,7 +205,7 @@ def _publish(
                 raise
             version += 1
             continue
-        _sync_directory(out)
+        sync_directory(out)
         return target
 
 
@@ -275,7 +276,8 @@ def _write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Makes the renames in a directory survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

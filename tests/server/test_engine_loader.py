@@ -16,6 +16,7 @@ from predawn.server.engine_loader import Aside, Loader
 from predawn.server.engine_recent import Recent
 from predawn.server.engine_roster import Roster
 from predawn.server.errors import ConfigError, InferenceError, PredawnError, SnapshotError
+from predawn.server.models.alignment_record import keep_alignment
 from predawn.server.models.loading import Recipe
 from predawn.server.request import F32, UserBatch
 
@@ -203,7 +204,9 @@ def test_compilations_count_but_for_those_of_a_load(
     assert setup.loader.compiles() == 1
 
 
-def test_too_few_users_leave_a_version_as_it_is(tmp_path: Path) -> None:
+def test_too_few_users_leave_a_version_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     publish(tmp_path, turn=0.0)
     publish(tmp_path, turn=1.0)
     aligned = recipe("user", "turned", tmp_path)
@@ -213,6 +216,68 @@ def test_too_few_users_leave_a_version_as_it_is(tmp_path: Path) -> None:
     setup.recent.saw_users("m", users, setup.live().embed(users), 1)
     loaded, matrix = setup.loader.load("m", 2)
     assert loaded.alignment is None and matrix is None
+    assert "model m: version 2 is not aligned: too few users (2)" in caplog.text
+
+
+def test_a_restart_goes_on_in_the_language_of_the_rows_it_finds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Newer versions that were not loaded beside what served wait for that."""
+    for turn in (0.0, 1.0):
+        publish(tmp_path / "m", turn=turn)
+    made = recipe("user", "turned", tmp_path / "m")
+    kept = Recipe(made.kind, made.source, align=True, alignments=str(tmp_path / "store"))
+    users = histories(list(range(1, 40)))
+
+    def started() -> Setup:
+        setup = Setup(m=kept)
+        setup.loader.start_all()
+        return setup
+
+    first = cases.Turned(1.0).embed(users)
+    assert np.array_equal(started().live().embed(users), first)
+    for version, turn in ((3, 2.5), (4, -1.0)):
+        publish(tmp_path / "m", turn=turn)
+        caplog.clear()
+        setup = started()
+        assert setup.roster.live("m").version == version - 1
+        assert f"version {version} has not been aligned" in caplog.text
+        seen = setup.live().embed(users)
+        setup.recent.saw_users("m", users, seen, version - 1)
+        loaded, matrix = setup.loader.load("m", None)
+        assert loaded.version == version and matrix is not None
+        setup.roster.swap(["m"])
+        again = started()
+        assert again.roster.live("m").version == version
+        assert np.array_equal(again.live().embed(users), setup.live().embed(users))
+        np.testing.assert_allclose(again.live().embed(users), first, atol=1e-5)
+        again.loader.restore("m", version - 1, None, again.roster.keep)
+        again.roster.rollback(["m"])
+        np.testing.assert_allclose(again.live().embed(users), first, atol=1e-5)
+
+
+def test_a_record_that_cannot_be_read_or_written_is_no_start_and_no_load(tmp_path: Path) -> None:
+    for turn in (0.0, 1.0):
+        publish(tmp_path / "m", turn=turn)
+    made = recipe("user", "turned", tmp_path / "m")
+    (tmp_path / "file").touch()
+    nowhere = Recipe(made.kind, made.source, align=True, alignments=str(tmp_path / "file"))
+    setup = Setup(m=nowhere)
+    with pytest.raises(ConfigError, match=r"store\.path: the alignment of m cannot be kept"):
+        setup.loader.start_all()
+    with pytest.raises(ConfigError, match=r"store\.path: the alignment of m cannot be kept"):
+        setup.loader.load("m", 1)
+    assert setup.roster.versions() == {"m": ModelVersions(2)}
+    store = tmp_path / "store"
+    kept = Recipe(made.kind, made.source, align=True, alignments=str(store))
+    Setup(m=kept).loader.start_all()
+    (store / "m.000002.alignment").write_bytes(b"cut")
+    with pytest.raises(SnapshotError, match=r"m\.000002\.alignment: cannot be read"):
+        Setup(m=kept).loader.start_all()
+    turning = np.eye(3, dtype=np.float32)
+    keep_alignment("m", kept, 2, 1, turning)
+    with pytest.raises(ConfigError, match=r"models\.m: cannot be aligned again: .*\(3, 3\)"):
+        Setup(m=kept).loader.start_all()
 
 
 def test_things_aside_run_in_order_on_a_thread_of_their_own() -> None:

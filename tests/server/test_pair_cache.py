@@ -236,3 +236,39 @@ def test_names_and_defaults_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     wide = TableSpec("fm", 4, 1, "fp32", 64, np.zeros(4, dtype=np.float32), holds="pairs")
     with pytest.raises(ConfigError, match=r"store.path: .*fm.pairs.integer.store holds dim 3"):
         cache_of(SetClock(), wide, place)
+
+
+@pytest.mark.parametrize("user", [7, "anna"])
+def test_pairs_of_the_version_that_serves_are_read_and_those_of_others_found_again(
+    user: UserId,
+) -> None:
+    clock = SetClock()
+    cache = PairCache([SPEC], clock, SEED, versions={"fm": 1})
+
+    def ages_ms() -> list[int]:
+        reading = cache.read("fm", user, items_of([1, 2, 3]), HOUR_MS)
+        absent = reading.ages_ms < 0
+        assert (reading.rows[absent] == DEFAULT).all()
+        assert not (reading.rows[~absent] == DEFAULT).any()
+        return reading.ages_ms.tolist()
+
+    land(cache, [(user, [1, 2])], counting(0, 2))
+    clock.now_ms += 5
+    assert ages_ms() == [5, 5, -1]
+    cache.replace_version("fm", 2)
+    assert ages_ms() == [-1, -1, -1]
+    cache.land("fm", [UserItems(user, items_of([2, 3]))], counting(6, 2), 2)
+    assert ages_ms() == [-1, 0, 0]
+    cache.replace_version("fm", 1)
+    assert ages_ms() == [5, -1, -1]  # what version 2 has overwritten is computed again
+
+
+def test_another_default_is_served_from_then_on() -> None:
+    cache = cache_of(SetClock())
+    assert cache.default("fm").tolist() == DEFAULT.tolist()
+    cache.replace_default("fm", np.array([4, 5, 6], dtype=np.float32))
+    assert cache.read("fm", 7, items_of([1]), 0).rows.tolist() == [[4, 5, 6]]
+    land(cache, [(7, [1])], counting(0, 1))
+    assert cache.read("fm", 7, items_of([1, 2]), 0).rows.tolist() == [[0, 1, 2], [4, 5, 6]]
+    with pytest.raises(ConfigError, match=r"pairs.fm.default: has 2 values, the model has 3"):
+        cache.replace_default("fm", DEFAULT[:2])

@@ -7,10 +7,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from engine_cases import ranking
+from engine_cases import items, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from version_cases import (
+    BEHIND,
     FIXED,
     RANKERS,
     VERSIONED,
@@ -100,6 +101,7 @@ async def compare(it: Server, twin: Twin) -> None:
     }
     assert await it.served() == twin.live
     assert it.cache.default("alone").tolist() == [twin.live["alone"]] * 2
+    assert it.pairs.default(BEHIND).tolist() == [twin.live[BEHIND]] * 2
 
 
 async def refused(it: Server, reason: str, names: list[str], version: int | None = None) -> None:
@@ -211,7 +213,14 @@ def test_while_a_model_is_loaded_others_may_change_and_it_may_not(tmp_path: Path
             publish(tmp_path / name)
         loading = asyncio.create_task(it.versions.load(["alone", *RANKERS]))
         await asyncio.sleep(0)
-        assert [each.loading for each in it.versions.states()] == [True, False, True, True, False]
+        assert [each.loading for each in it.versions.states()] == [
+            True,
+            False,
+            True,
+            True,
+            False,
+            False,
+        ]
         with pytest.raises(Conflict, match="a load of alone, inline, off_loop is under way"):
             await it.versions.load(["pair"])
         with pytest.raises(Conflict, match="a load of inline is under way"):
@@ -265,6 +274,38 @@ def test_requests_see_all_of_a_swap_or_nothing_of_it(tmp_path: Path) -> None:
             (name, change): 1 for name in VERSIONED for change in ("load", "swap", "rollback")
         }
         assert it.metrics.model_load_ns.count == 1
+
+    with_server(tmp_path, use)
+
+
+def test_pairs_are_served_of_the_live_version_alone(tmp_path: Path) -> None:
+    """After a swap those of the old one count as absent; a rollback finds them again."""
+
+    async def use(it: Server) -> None:
+        wanted = [items(1, 2)]
+        hashes = wanted[0].item_hashes
+
+        async def compute() -> None:
+            assert await it.pairs.ready(BEHIND, [1])
+            computed = await it.engine.pairs(BEHIND, wanted)
+            it.pairs.land(BEHIND, wanted, computed.rows, computed.snapshot)
+
+        def served() -> tuple[list[list[float]], list[bool]]:
+            reading = it.pairs.read(BEHIND, 1, hashes, 60_000)
+            return reading.rows.tolist(), (reading.ages_ms >= 0).tolist()
+
+        await compute()
+        assert served() == ([[1, 1]] * 2, [True, True])
+        publish(tmp_path / BEHIND, value=20)
+        await it.versions.load()
+        assert served() == ([[1, 1]] * 2, [True, True])
+        await it.versions.swap()
+        assert served() == ([[2, 2]] * 2, [False, False])  # the new version's mean
+        await it.versions.rollback()
+        assert served() == ([[1, 1]] * 2, [True, True])
+        await it.versions.swap()
+        await compute()
+        assert served() == ([[20, 20]] * 2, [True, True])
 
     with_server(tmp_path, use)
 
