@@ -15,7 +15,7 @@ if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L 2>/dev/null | grep -q G
 fi
 export PYTHONPATH="$PWD/.ci/typing${PYTHONPATH:+:$PYTHONPATH}"
 "$python" setup.py --quiet build_ext --inplace --parallel 8
-"$python" -c "import predawn.csrc._codec, predawn.csrc._core, predawn.csrc._layers; print('extensions: built')"
+"$python" -c "from predawn.csrc import _codec, _core, _layers; print('extensions: built')"
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "")
 status=0
 "$python" -m predawn.bench.gpu "$out" "$commit" || status=$?
