@@ -98,7 +98,7 @@ def test_some_pair_embeddings_are_hidden_or_filled_and_unknown_ones_never_shown(
     net, _ = nets()
     shape = replace(RANKER, pair=4, pair_models=1)
     ranker = untrained_ranker(shape, net.items, 0)
-    fitter = Fitter(net, ranker, FitSettings(), 0, 10)
+    fitter = Fitter(net, ranker, FitSettings(pair_drop=0.0), 0, 10)
     position = torch.arange(60).repeat_interleave(5)
     pairs = torch.arange(300.0)[:, None].repeat(1, 4) + 1
     pairs[::7] = torch.nan

@@ -26,7 +26,9 @@ def trained(seed: int, epochs: int) -> tuple[FoundationNet, list[float]]:
     net = untrained_foundation(SHAPE, 0)
     sequences = Sequences(TRACE, LABELS, CUT, SHAPE, EVENT_TYPES)
     shares: list[float] = []
-    settings = FoundationFit(epochs=epochs, item_drop=0.1, learning_rate=4e-3)
+    settings = FoundationFit(
+        epochs=epochs, item_drop=0.1, learning_rate=4e-3, table_learning_rate=4e-3, weight_decay=0.1
+    )
     windows = sequences.windows(np.ones(CUT, np.bool_))
     fit_foundation(net, sequences, windows, settings, seed, shares.append)
     return net, shares
