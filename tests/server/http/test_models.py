@@ -166,15 +166,18 @@ def test_a_full_or_draining_server_can_still_be_rolled_back() -> None:
 
 
 def test_requests_are_answered_while_a_load_is_under_way() -> None:
+    answered = asyncio.Event()
+
     class Slow(ScriptedVersions):
         async def load(self, names: Any, version: Any) -> Any:
-            await asyncio.sleep(0.05)
+            await answered.wait()
             return await super().load(names, version)
 
     async def test(it: Rig) -> None:
         loading = asyncio.create_task(it.client.post("/v1/models/load", b"{}"))
         assert (await it.client.post("/v1/rank", GOOD)).status == 200
         assert not loading.done()
+        answered.set()
         assert (await loading).status == 200
 
     run(test, Script(versions=Slow()))
