@@ -175,11 +175,16 @@ class BatcherConfig(Section):
     refresh_queue_limit: int = Field(8192, ge=1, description="Refreshes queued; above: shed.")
 
 
+LONGEST_HISTORY = 1024  # events per user
+
+
 class HistoryConfig(Section):
     """What users did, as `POST /v1/events` tells it: the input of user models."""
 
     path: Path = Field("", description='Directory of the event store; "": a temporary one.')
-    length: int = Field(32, ge=1, le=1024, description="Events kept and shown to models per user.")
+    length: int = Field(
+        32, ge=1, le=LONGEST_HISTORY, description="Events kept and shown to models per user."
+    )
     types: Names = Field(
         ["shown", "clicked", "liked", "hated", "long_view"],
         min_length=1,

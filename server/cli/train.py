@@ -1,5 +1,6 @@
 """`predawn train`: from a log of requests to a snapshot that `predawn serve` can load."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -139,12 +140,25 @@ def _show(report: "TrainReport", out: Path, output: Output) -> None:
     if report.foundation:
         _show_foundation(report, report.foundation, output)
     output.console.print(f"wrote {report.snapshot}; to serve it:", markup=False)
-    output.console.print(
-        f"  predawn serve --set models.sum.snapshot={out} --set rankers.ctr.snapshot={out} "
-        "--set 'rankers.ctr.user_models=[\"sum\"]'",
-        markup=False,
-        soft_wrap=True,
-    )
+    options = " ".join(f"--set {shlex.quote(each)}" for each in serve_settings(report, out))
+    output.console.print(f"  predawn serve {options}", markup=False, soft_wrap=True)
+
+
+def serve_settings(report: "TrainReport", out: Path) -> list[str]:
+    """SECTION.KEY=VALUE of a server for everything that the snapshot has."""
+    from predawn.server.config import LONGEST_HISTORY, HistoryConfig
+    from predawn.server.models.snapshots import read_manifest
+
+    snapshot = read_manifest(report.snapshot)
+    settings = [f"models.sum.snapshot={out}", f"rankers.ctr.snapshot={out}"]
+    settings.append('rankers.ctr.user_models=["sum"]')
+    if report.foundation:
+        settings += [f"pairs.fm.snapshot={out}", 'rankers.ctr.pair_models=["fm"]']
+    sections = ["history", *(["foundation"] if report.foundation else [])]
+    length = max(snapshot.section(each)["length"] for each in sections)
+    if length != HistoryConfig().length:
+        settings.append(f"history.length={min(length, LONGEST_HISTORY)}")
+    return settings
 
 
 def _show_foundation(report: "TrainReport", found: dict[str, Any], output: Output) -> None:
