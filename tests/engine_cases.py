@@ -6,6 +6,7 @@ works the same in a thread and in a process of its own.
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import struct
@@ -192,6 +193,17 @@ class Turned(Scaled):
 
 def turned(snapshot: Path) -> Turned:
     return Turned(read_manifest(snapshot).meta["turn"])
+
+
+class Frozen(Scaled):
+    """A user model: [objects that the garbage collector leaves out, 0]."""
+
+    def embed(self, batch: UserBatch) -> F32:
+        return np.array([[gc.get_freeze_count(), 0]] * len(batch.users), dtype=np.float32)
+
+
+def frozen(snapshot: Path | None) -> Frozen:
+    return Frozen()
 
 
 def unable(snapshot: Path | None) -> None:

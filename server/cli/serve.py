@@ -80,12 +80,14 @@ def run(config: "Config") -> None:
 
     import uvloop
 
+    from predawn.server.engine_child import spare_collector
     from predawn.server.http import run as http_run
     from predawn.server.http.logging import Logs
     from predawn.server.wiring import running
 
     async def main() -> None:
         async with running(config) as services:
+            spare_collector()
             await http_run.serve(services)
 
     # Python threads (the models', the history's writer) may keep the interpreter from the event

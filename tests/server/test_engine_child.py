@@ -88,6 +88,12 @@ def test_it_starts_works_beats_and_ends_with_the_connection() -> None:
         assert child.process.wait(10) == 0
 
 
+def test_the_garbage_collector_leaves_out_what_was_there_at_the_start() -> None:
+    with spoken({"m": recipe("user", "frozen")}) as child:
+        child.connection.send(Work(1, "m", histories([1])))
+        assert child.next(WorkDone).outcome.rows[0, 0] > 10_000
+
+
 def test_a_hung_batch_is_in_the_beats_and_does_not_outlive_the_connection() -> None:
     with spoken({"m": recipe("user", "scaled")}) as child:
         child.next(Started)

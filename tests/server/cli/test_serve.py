@@ -116,6 +116,26 @@ def test_a_real_server_answers_refuses_a_taken_port_and_ends_on_sigterm(tmp_path
         assert server.returncode == 0
 
 
+SERVING = """
+import gc
+from predawn.server.cli.app import build
+from predawn.server.http import run
+
+async def serve(services):
+    print(gc.get_freeze_count() > 10_000)
+
+run.serve = serve
+build()(["serve"])
+"""
+
+
+def test_the_garbage_collector_leaves_out_what_was_there_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "predawn.toml").write_text(REAL)
+    program = [sys.executable, "-c", SERVING]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_numpy_in_a_server_has_one_thread_unless_told_otherwise(
     served: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
