@@ -9,14 +9,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from http_rig import Client
+from whole_server import with_server
 
 from predawn.server.config import Config
-from predawn.server.http.run import Stop, serve
 from predawn.server.http.services import Services
-from predawn.server.wiring import running
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 _SETTING = re.compile(r"\[|[a-z_]+ = ")
@@ -41,19 +39,7 @@ def served(settings: dict[str, Any], use: Callable[[Client, Services], Awaitable
         "store": {"capacity": 64, "huge_pages": False},
     }
 
-    async def main() -> None:
-        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        stop = Stop()
-        async with running(Config.model_validate(base | settings)) as services:
-            server = asyncio.create_task(
-                serve(services, lambda _, port: started.set_result(port), stop, signals=False)
-            )
-            async with aiohttp.ClientSession() as session:
-                await use(Client(session, f"http://127.0.0.1:{await started}"), services)
-            stop.ask()
-            await asyncio.wait_for(server, 10)
-
-    asyncio.run(main())
+    with_server(Config.model_validate(base | settings), use)
 
 
 async def ranked_until(client: Client, ranker: bytes, good: Callable[[Any], bool]) -> Any:

@@ -5,15 +5,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from http_rig import Client
 from prometheus_client.parser import text_string_to_metric_families
 from version_cases import damage, publish
+from whole_server import with_server
 
 from predawn.server.config import Config
-from predawn.server.http.run import Stop, serve
-from predawn.server.wiring import running
+from predawn.server.http.services import Services
 
 RANK = b'{"user":7,"items":[1,2,3],"explain":true}'
 
@@ -38,22 +37,16 @@ def config_of(folder: Path, isolation: str) -> Config:
     )
 
 
-def with_server(folder: Path, isolation: str, use: Callable[[Client], Awaitable[None]]) -> None:
-    async def main() -> None:
-        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        stop = Stop()
-        async with running(config_of(folder, isolation)) as services:
-            server = asyncio.create_task(
-                serve(services, lambda _, port: started.set_result(port), stop, signals=False)
-            )
-            async with aiohttp.ClientSession() as session:
-                await use(Client(session, f"http://127.0.0.1:{await started}"))
-            stop.ask()
-            await asyncio.wait_for(server, 10)
+def with_versions(folder: Path, isolation: str, use: Callable[[Client], Awaitable[None]]) -> None:
+    """A server whose user model and ranker have a version each."""
+
+    async def client_only(client: Client, services: Services) -> None:
+        del services
+        await use(client)
 
     for name in ("user", "ranker"):
         publish(folder / name)
-    asyncio.run(main())
+    with_server(config_of(folder, isolation), client_only)
 
 
 async def served(client: Client, ranker: str = "loop") -> tuple[int, float]:
@@ -97,7 +90,7 @@ def test_a_new_version_is_loaded_swapped_in_and_rolled_back_under_requests(
         await asyncio.gather(busy, return_exceptions=True)
         await check_metrics(client)
 
-    with_server(tmp_path, isolation, use)
+    with_versions(tmp_path, isolation, use)
 
 
 async def ask_until_cancelled(client: Client) -> None:
@@ -154,4 +147,4 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(tmp_path: Path) -> N
         assert after == [{k: v for k, v in each.items() if k != "error"} for each in before]
         assert await served(client) == (1, 1)
 
-    with_server(tmp_path, "thread", use)
+    with_versions(tmp_path, "thread", use)

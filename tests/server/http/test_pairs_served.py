@@ -1,19 +1,17 @@
 """A real server with a pair model: a first request is served the default, a later one the pairs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import aiohttp
 import pytest
 from http_rig import Client
 from prometheus_client.parser import text_string_to_metric_families
+from whole_server import with_server
 
 from predawn.server.config import Config
 from predawn.server.errors import ConfigError
-from predawn.server.http.run import Stop, serve
 from predawn.server.http.services import Services
 from predawn.server.wiring import running
 
@@ -38,22 +36,6 @@ def config_of(path: str = "", **ranker: Any) -> Config:
             },
         }
     )
-
-
-def with_server(use: Callable[[Client, Services], Awaitable[None]], path: str = "") -> None:
-    async def main() -> None:
-        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        stop = Stop()
-        async with running(config_of(path)) as services:
-            server = asyncio.create_task(
-                serve(services, lambda _, port: started.set_result(port), stop, signals=False)
-            )
-            async with aiohttp.ClientSession() as session:
-                await use(Client(session, f"http://127.0.0.1:{await started}"), services)
-            stop.ask()
-            await asyncio.wait_for(server, 10)
-
-    asyncio.run(main())
 
 
 async def rank(client: Client, body: bytes) -> Any:
@@ -104,7 +86,7 @@ def test_the_first_request_gets_the_default_and_a_later_one_the_pairs(
         assert all(0 <= age < 10_000 for age in later["explain"]["pairs"]["fm"]["ages_ms"])
         assert not first["degraded"] and not later["degraded"]
 
-    with_server(use)
+    with_server(config_of(), use)
 
 
 def test_what_a_broken_batch_missed_costs_no_other_request() -> None:
@@ -117,7 +99,7 @@ def test_what_a_broken_batch_missed_costs_no_other_request() -> None:
         assert reply["sources"]["pairs"] == {"fm": sources(1, 1)}
         assert services.metrics.pairs["fm"].missed["failed"] == 2
 
-    with_server(use)
+    with_server(config_of(), use)
 
 
 def test_an_invalidated_user_has_no_pairs_and_others_keep_theirs() -> None:
@@ -135,7 +117,7 @@ def test_an_invalidated_user_has_no_pairs_and_others_keep_theirs() -> None:
         assert (await client.post("/v1/invalidate", b'{"users":[8]}')).status == 200
         assert (await rank(client, bodies[1]))["sources"]["pairs"] == {"fm": sources(0, 2)}
 
-    with_server(use)
+    with_server(config_of(), use)
 
 
 def test_a_restart_finds_the_pairs_and_what_was_invalidated(tmp_path: Path) -> None:
@@ -152,8 +134,8 @@ def test_a_restart_finds_the_pairs_and_what_was_invalidated(tmp_path: Path) -> N
         pairs = [reply["sources"]["pairs"]["fm"] for reply in replies]
         assert pairs == [sources(0, 2), sources(2, 0)]
 
-    with_server(before, str(tmp_path))
-    with_server(after, str(tmp_path))
+    with_server(config_of(str(tmp_path)), before)
+    with_server(config_of(str(tmp_path)), after)
 
 
 def test_operators_see_the_pair_model() -> None:
@@ -171,7 +153,7 @@ def test_operators_see_the_pair_model() -> None:
         found = {(s.name, s.labels.get("source")): s.value for s in samples}
         assert found["predawn_pairs_total", "default"] == 2
 
-    with_server(use)
+    with_server(config_of(), use)
 
 
 def test_a_ranker_that_wants_other_pairs_is_refused_at_the_start() -> None:
