@@ -114,7 +114,8 @@ def bag_inputs(
 def bag_case(shape: BagShape, device: str, seed: int = 0) -> Case:
     """The peer has it easier: one table, positions already added, nothing checked."""
     rows, first_row, ids, offsets = bag_inputs(shape, device, seed)
-    table = torch.arange(offsets.numel() - 1, device=device) % shape.tables
+    bags = offsets.numel() - 1
+    table = torch.arange(bags, device=device) % shape.tables
     position = ids + torch.repeat_interleave(first_row[table], offsets.diff())
     mode = "mean" if shape.mean else "sum"
 
@@ -132,17 +133,23 @@ def bag_case(shape: BagShape, device: str, seed: int = 0) -> Case:
         )
         return flat.view(shape.users, shape.tables, shape.width)
 
-    row_bytes = shape.width * rows.element_size() + 8
+    read = distinct(position)
+    row_bytes = shape.width * rows.element_size()
     return Case(
         name=f"bag_pool {short(shape.dtype)} B{shape.users} T{shape.tables} D{shape.width} {mode}",
         kernel=lambda: bag_pool_triton(rows, first_row, ids, offsets, shape.mean)[0],
         plain=lambda: bag_pool_reference(rows, first_row, ids, offsets, shape.mean)[0],
         truth=truth,
         peers={"embedding_bag": embedding_bag},
-        bytes=(ids.numel() + offsets.numel() - 1) * row_bytes,
+        bytes=(read + bags) * row_bytes + (ids.numel() + bags) * 8,
         flop=ids.numel() * shape.width,
         tolerance=TOLERANCE[shape.dtype],
     )
+
+
+def distinct(ids: Tensor) -> int:
+    """How many rows must be read: each once, however often it is asked for."""
+    return int(ids.unique().numel())  # type: ignore[no-untyped-call]
 
 
 def short(dtype: torch.dtype) -> str:

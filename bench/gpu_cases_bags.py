@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from predawn.bench.gpu_cases import TOLERANCE, BagShape, Case, bag_inputs
+from predawn.bench.gpu_cases import TOLERANCE, BagShape, Case, bag_inputs, distinct
 from predawn.kernels.bag_pool import bag_pool_reference
 from predawn.kernels.bag_pool_triton import bag_pool_triton
 
@@ -51,7 +51,8 @@ def quantised_bag_case(shape: QuantisedBagShape, device: str, seed: int = 0) -> 
     """The peer has it easier: one table, positions already added, nothing checked."""
     given = quantised_bag_inputs(shape, device, seed)
     rows, first_row, ids, offsets, scale, weights = given
-    table = torch.arange(offsets.numel() - 1, device=device) % shape.tables
+    bags = offsets.numel() - 1
+    table = torch.arange(bags, device=device) % shape.tables
     position = ids + torch.repeat_interleave(first_row[table], offsets.diff())
     halves = rows.half().mul_(scale[:, None])
     half_weights = None if weights is None else weights.half()
@@ -70,7 +71,8 @@ def quantised_bag_case(shape: QuantisedBagShape, device: str, seed: int = 0) -> 
     def pooled(factor: Tensor) -> Tensor:
         return bag_pool_reference(*given[:4], scale=factor, weights=weights)[0]
 
-    factors = 2 + (4 if shape.weighted else 0)
+    read = distinct(position)
+    id_bytes = 8 + (4 if shape.weighted else 0)
     mode = "weighted" if shape.weighted else "sum"
     return Case(
         name=f"bag_pool int8 B{shape.users} T{shape.tables} D{shape.width} {mode}",
@@ -78,8 +80,7 @@ def quantised_bag_case(shape: QuantisedBagShape, device: str, seed: int = 0) -> 
         plain=lambda: pooled(scale),
         truth=lambda: pooled(scale.double()),
         peers={"embedding_bag fp16": embedding_bag},
-        bytes=ids.numel() * (shape.width + 8 + factors)
-        + (offsets.numel() - 1) * (shape.width * 2 + 8),
+        bytes=read * (shape.width + 2) + ids.numel() * id_bytes + bags * (shape.width * 2 + 8),
         flop=ids.numel() * shape.width * (3 if shape.weighted else 2),
         tolerance=TOLERANCE[torch.float16],
     )

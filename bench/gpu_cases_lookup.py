@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from predawn.bench.gpu_cases import TOLERANCE, Case
+from predawn.bench.gpu_cases import TOLERANCE, Case, distinct
 from predawn.kernels.gather_l1 import Gathered, gather_l1_reference
 from predawn.kernels.gather_l1_triton import gather_l1_triton
 from predawn.kernels.score_topk import score_topk_reference
@@ -141,7 +141,9 @@ def gather_case(shape: GatherShape, device: str, seed: int = 0) -> Case:
 
     inputs = shape.item + shape.pair + shape.dense
     size, item_size = shape.dtype.itemsize, shape.item_dtype.itemsize
-    row = shape.item * item_size + shape.pair * 2 + (shape.dense + shape.hidden) * size + 32
+    items, pairs = distinct(g.item), distinct(g.pair[g.pair >= 0])
+    read = items * shape.item * item_size + pairs * shape.pair * 2
+    row = (shape.dense + shape.hidden) * size + 32
     name = f"gather_l1 {SHORT[shape.dtype]} {SHORT[shape.item_dtype]} R{shape.rows} in{inputs}"
     return Case(
         name=f"{name} h{shape.hidden}",
@@ -149,7 +151,7 @@ def gather_case(shape: GatherShape, device: str, seed: int = 0) -> Case:
         plain=plain,
         truth=truth,
         peers={"eager": plain, "concatenated": concatenated},
-        bytes=shape.rows * row + inputs * shape.hidden * size,
+        bytes=read + shape.rows * row + inputs * shape.hidden * size,
         flop=2 * shape.rows * inputs * shape.hidden,
         tolerance=TOLERANCE[shape.dtype],
     )

@@ -24,6 +24,8 @@ def test_kernel_peers_and_reference_agree(shape: QuantisedBagShape) -> None:
 
 def test_counts_rows_scales_weights_and_bags() -> None:
     plain, weighted = (quantised_bag_case(shape, interpreted.DEVICE) for shape in SHAPES)
-    count = quantised_bag_inputs(SHAPES[0], interpreted.DEVICE)[2].numel()
-    assert plain.bytes == count * (8 + 8 + 2) + 12 * (8 * 2 + 8)
+    _, first_row, ids, offsets, *_ = quantised_bag_inputs(SHAPES[0], interpreted.DEVICE)
+    count, bag = ids.numel(), torch.arange(12).repeat_interleave(offsets.diff())
+    rows = set((ids + first_row[bag % (len(first_row) - 1)]).tolist())
+    assert plain.bytes == len(rows) * (8 + 2) + count * 8 + 12 * (8 * 2 + 8)
     assert weighted.bytes == plain.bytes + count * 4

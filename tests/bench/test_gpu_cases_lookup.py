@@ -33,10 +33,13 @@ def test_kernel_peers_and_reference_agree(case: Case) -> None:
 
 
 def test_gather_counts_each_row_and_the_weights_once() -> None:
-    case = gather_case(GatherShape(10, 8, 6, 4, 20, 12, HALF), DEVICE)
+    shape = GatherShape(10, 8, 6, 4, 20, 12, HALF)
+    case, given = gather_case(shape, DEVICE), gather_inputs(shape, DEVICE)
     assert case.flop == 2 * 10 * 18 * 20
-    read = 8 + 6 * 2 + 4 * 2 + 32  # int8 item, float16 pair, dense, ids and scale
-    assert case.bytes == 10 * (read + 20 * 2) + 18 * 20 * 2
+    items, pairs = set(given.item.tolist()), set(given.pair.tolist()) - {-1}
+    read = len(items) * 8 + len(pairs) * 6 * 2  # int8 and float16
+    row = 4 * 2 + 20 * 2 + 32  # dense, out, ids and scale
+    assert case.bytes == read + 10 * row + 18 * 20 * 2
 
 
 def test_topk_counts_no_score_matrix() -> None:
