@@ -156,7 +156,7 @@ def serve_settings(report: "TrainReport", out: Path) -> list[str]:
         settings += [f"pairs.fm.snapshot={out}", 'rankers.ctr.pair_models=["fm"]']
     sections = ["history", *(["foundation"] if report.foundation else [])]
     length = max(snapshot.section(each)["length"] for each in sections)
-    if length != HistoryConfig().length:
+    if length != HistoryConfig().length:  # pyright: ignore[reportCallIssue]
         settings.append(f"history.length={min(length, LONGEST_HISTORY)}")
     return settings
 
