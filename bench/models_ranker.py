@@ -147,6 +147,7 @@ def _torch_call(both: Twins, batch: RankBatch) -> Callable[[], object]:
     request = torch.zeros(len(batch.item_hashes), dtype=torch.int64)
     net = both.net
 
+    @torch.inference_mode()
     def call() -> object:
         return torch.sigmoid(net(user, sources, request, candidates, pairs, pair_sources))
 
