@@ -2,10 +2,11 @@
 the user, keyed by user and item.
 
 Invariant: a row that `read` gives was landed for this user and this item, at most `max_age_ms` ago,
-after the user's last invalidation and by the version of the model that serves. Integer users are
-keyed by (user, item) itself, string users by SipHash-128 of both under the table's secret. An item
-is its 64-bit hash as models see it. A batch of the engine is one grouped write, made when it lands:
-nothing waits between landed and readable. Used on the event loop's thread only.
+after the user's last invalidation and by the version of the model that serves, or one alike.
+Integer users are keyed by (user, item) itself, string users by SipHash-128 of both under the
+table's secret. An item is its 64-bit hash as models see it. A batch of the engine is one grouped
+write, made when it lands: nothing waits between landed and readable. Used on the event loop's
+thread only.
 
 A keyed hash does not say whose pair it is, so an invalidation cannot look for a user's pairs. It
 writes the instant into a small table by user beside them, and a read takes nothing written before:
@@ -16,7 +17,7 @@ Should more users be invalidated within a ttl than that table keeps, all pairs o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,10 @@ class PairReading:
 
 
 class PairCache:
-    """specs: of the pair models, their `default` served where nothing is known; versions: of the
-    pair models that serve, by name; where it is not said pairs of any version are read; seed: 32
-    bytes, random when None; place: where the tables lie. Tables that are there already are attached
-    (ConfigError when they do not fit): a restart is warm."""
+    """specs: of the pair models, their `default` served where nothing is known; seed: 32 bytes,
+    random when None; place: where the tables lie. Tables that are there already are attached
+    (ConfigError when they do not fit): a restart is warm. Until `replace_version` says which,
+    pairs of any version are served."""
 
     def __init__(
         self,
@@ -58,13 +59,9 @@ class PairCache:
         clock: Clock,
         seed: bytes | None = None,
         place: StorePlace = StorePlace(),  # noqa: B008 - frozen
-        versions: Mapping[str, int] | None = None,
     ) -> None:
         seed = secrets.token_bytes(32) if seed is None else seed
-        known = versions or {}
-        self._tables = {
-            spec.model: _PairTable(spec, seed, place, known.get(spec.model)) for spec in specs
-        }
+        self._tables = {spec.model: _PairTable(spec, seed, place) for spec in specs}
         self._clock = clock
         self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
@@ -83,10 +80,10 @@ class PairCache:
         another length."""
         self._tables[model].replace_default(default)
 
-    def replace_version(self, model: str, version: int) -> None:
-        """From now on pairs of `version` alone are served. Those of others stay until they are
-        overwritten or too old: going back finds them."""
-        self._tables[model].version = version
+    def replace_version(self, model: str, version: int, alike: Collection[int] = ()) -> None:
+        """From now on pairs of `version`, and of those `alike`, are served. Those of others stay
+        until they are overwritten or too old: going back finds them."""
+        self._tables[model].replace_version(version, alike)
 
     def read(self, model: str, user: UserId, items: U64, max_age_ms: int) -> PairReading:
         """The embeddings of `user` with `items` [n] that are at most `max_age_ms` old and of the
@@ -220,11 +217,9 @@ class _Stores:
 class _PairTable:
     """One pair model's tables by id kind of the user, and the rules between them."""
 
-    def __init__(
-        self, spec: TableSpec, seed: bytes, place: StorePlace, version: int | None
-    ) -> None:
+    def __init__(self, spec: TableSpec, seed: bytes, place: StorePlace) -> None:
         self.place = place
-        self.version = version
+        self._version: int | None = None
         self._spec = spec
         self._seed = seed
         self.replace_default(spec.default)
@@ -240,6 +235,10 @@ class _PairTable:
             )
         self.default: F32 = default.astype(np.float32)
         self.default.flags.writeable = False
+
+    def replace_version(self, version: int, alike: Collection[int]) -> None:
+        self._version = version
+        self._alike = np.array(sorted({version, *alike}), dtype=np.uint32)
 
     def missing(self, users: Sequence[UserId]) -> set[int]:
         """Id kinds of `users` that have no tables yet."""
@@ -271,11 +270,12 @@ class _PairTable:
         ages: I64 = np.empty(len(items), dtype=np.int64)
         snapshots = np.empty(len(items), dtype=np.uint32)
         stores.pairs.get_many(stores.keys(user, items), now_ms, limit_ms, rows, ages, snapshots)
-        if self.version is not None:
-            of_others = (snapshots != self.version) & (ages >= 0)
-            if of_others.any():
-                rows[of_others] = self.default
-                ages[of_others] = -1
+        if self._version is not None:
+            others = (snapshots != self._version) & (ages >= 0)
+            if others.any():
+                others &= ~np.isin(snapshots, self._alike)
+                rows[others] = self.default
+                ages[others] = -1
         return PairReading(rows, ages)
 
     def land(self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int) -> int:

@@ -24,6 +24,7 @@ from predawn.server.errors import (
 )
 from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
+from predawn.server.models.catalogue import pairs_alike
 from predawn.server.models.loading import Recipe
 from predawn.server.models.snapshots import snapshot_version
 from predawn.server.pair_cache import PairCache
@@ -90,6 +91,10 @@ class Versions:
         self._engine = engine
         self._on_loop = on_loop
         self._pairs = pairs
+        live = {name: engine.versions()[name].live for name in pairs.models()}
+        self._alike = {name: {live[name]: self._alike_on_disk(name, live[name])} for name in live}
+        for name, version in live.items():
+            self._serve_pairs(name, version)
         self._defaults: dict[str, UserCache | PairCache] = {
             **dict.fromkeys(cache.models(), cache),
             **dict.fromkeys(pairs.models(), pairs),
@@ -219,6 +224,9 @@ class Versions:
                 if target not in (before[name].live, before[name].staged):
                     loaded.append(await self._load_one(name, target))
                     self._keep_mean(loaded[-1])
+                    if name in self._alike:
+                        alike = await asyncio.to_thread(self._alike_on_disk, name, target)
+                        self._alike[name][target] = alike
         except Exception as error:
             self._errors[name] = _reason(error)
             self._metrics.model_changed(name, "load_failed")
@@ -291,11 +299,19 @@ class Versions:
         live = {name: each.live for name, each in self.versions().items() if name in names}
         for name in names:
             self._change_mean(change, name)
-            if name in self._pairs.models():
-                self._pairs.replace_version(name, live[name])
+            if name in self._alike:
+                self._serve_pairs(name, live[name])
             self._metrics.model_changed(name, change)
         _LOG.info("%s: %s", change, ", ".join(f"{name} {live[name]}" for name in live))
         return live
+
+    def _alike_on_disk(self, name: str, version: int) -> frozenset[int]:
+        return pairs_alike(self._models[name].recipe.source, version)
+
+    def _serve_pairs(self, name: str, version: int) -> None:
+        """What was not on disk yet when `version` was loaded may be alike as well."""
+        found = [alike for alike in self._alike[name].values() if version in alike]
+        self._pairs.replace_version(name, version, frozenset[int]().union(*found))
 
     def _change_mean(self, change: _Change, name: str) -> None:
         means = self._means.get(name)

@@ -143,7 +143,7 @@ def _caches(config: Config, models: Models, clock: Clock) -> tuple[UserCache, Pa
         place=place,
     )
     pairs = [_pair_table(config, name, models) for name in config.pairs]
-    return users, PairCache(pairs, clock, place=place, versions=models.versions)
+    return users, PairCache(pairs, clock, place=place)
 
 
 def _versions(

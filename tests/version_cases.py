@@ -162,7 +162,7 @@ def _caches(clock: Clock, live: Mapping[str, int]) -> tuple[UserCache, PairCache
     mean = np.full(DIM, float(live[BEHIND]), np.float32)
     behind = TableSpec(BEHIND, DIM, 1, "fp32", 64, mean, holds="pairs")
     users = UserCache(specs, clock, 5, 64, bytes(32))
-    return users, PairCache([behind], clock, bytes(32), versions=live)
+    return users, PairCache([behind], clock, bytes(32))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The versions in a directory of snapshots: what there is, and what may go.
+"""The versions in a directory of snapshots: what there is, what is alike, and what may go.
 
 Invariant: a version that is removed vanishes from under its name by one rename before a byte of it
 is deleted, so nobody opens half of one; the newest sound version, whatever is newer than it, and
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from predawn.server.errors import SnapshotError
+from predawn.server.models.loading import FOUNDATION_FILE, ModelSource
 from predawn.server.models.snapshots import (
     MANIFEST,
     Snapshot,
@@ -42,6 +43,28 @@ def list_snapshots(path: Path | str) -> list[Listed]:
     """All versions below `path` (or the one it is itself), oldest first. Sizes are checked,
     checksums are not. SnapshotError when there is no such directory."""
     return [_listed(version, found) for version, found in snapshot_directories(path).items()]
+
+
+def pairs_alike(source: ModelSource, version: int) -> frozenset[int]:
+    """Versions of a pair model on disk whose embeddings are those of `version`, itself included:
+    trained with `--resume`, a foundation model stays byte for byte as it is. Of somebody's own
+    models, and of versions that cannot be read, nothing is known. SnapshotError when there is no
+    such directory."""
+    if source.is_own or not source.snapshot:
+        return frozenset({version})
+    directories = snapshot_directories(source.snapshot)
+    weights = {number: _foundation(found) for number, found in directories.items()}
+    wanted = weights.get(version)
+    same = (number for number, found in weights.items() if found and found == wanted)
+    return frozenset({version, *same})
+
+
+def _foundation(directory: Path) -> str:
+    """SHA-256 of the foundation model, "" where it cannot be told."""
+    try:
+        return read_manifest(directory).digests.get(FOUNDATION_FILE, "")
+    except SnapshotError:
+        return ""
 
 
 def prune_snapshots(path: Path | str, keep: int) -> list[Listed]:

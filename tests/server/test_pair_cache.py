@@ -243,7 +243,8 @@ def test_pairs_of_the_version_that_serves_are_read_and_those_of_others_found_aga
     user: UserId,
 ) -> None:
     clock = SetClock()
-    cache = PairCache([SPEC], clock, SEED, versions={"fm": 1})
+    cache = cache_of(clock)
+    cache.replace_version("fm", 1)
 
     def ages_ms() -> list[int]:
         reading = cache.read("fm", user, items_of([1, 2, 3]), HOUR_MS)
@@ -261,6 +262,10 @@ def test_pairs_of_the_version_that_serves_are_read_and_those_of_others_found_aga
     assert ages_ms() == [-1, 0, 0]
     cache.replace_version("fm", 1)
     assert ages_ms() == [5, -1, -1]  # what version 2 has overwritten is computed again
+    cache.replace_version("fm", 3, alike=(1, 3))
+    assert ages_ms() == [5, -1, -1]
+    cache.replace_version("fm", 3, alike=(1, 2))
+    assert ages_ms() == [5, 0, 0]
 
 
 def test_another_default_is_served_from_then_on() -> None:

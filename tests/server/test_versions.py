@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from engine_cases import items, ranking
+from engine_cases import ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from version_cases import (
@@ -274,38 +274,6 @@ def test_requests_see_all_of_a_swap_or_nothing_of_it(tmp_path: Path) -> None:
             (name, change): 1 for name in VERSIONED for change in ("load", "swap", "rollback")
         }
         assert it.metrics.model_load_ns.count == 1
-
-    with_server(tmp_path, use)
-
-
-def test_pairs_are_served_of_the_live_version_alone(tmp_path: Path) -> None:
-    """After a swap those of the old one count as absent; a rollback finds them again."""
-
-    async def use(it: Server) -> None:
-        wanted = [items(1, 2)]
-        hashes = wanted[0].item_hashes
-
-        async def compute() -> None:
-            assert await it.pairs.ready(BEHIND, [1])
-            computed = await it.engine.pairs(BEHIND, wanted)
-            it.pairs.land(BEHIND, wanted, computed.rows, computed.snapshot)
-
-        def served() -> tuple[list[list[float]], list[bool]]:
-            reading = it.pairs.read(BEHIND, 1, hashes, 60_000)
-            return reading.rows.tolist(), (reading.ages_ms >= 0).tolist()
-
-        await compute()
-        assert served() == ([[1, 1]] * 2, [True, True])
-        publish(tmp_path / BEHIND, value=20)
-        await it.versions.load()
-        assert served() == ([[1, 1]] * 2, [True, True])
-        await it.versions.swap()
-        assert served() == ([[2, 2]] * 2, [False, False])  # the new version's mean
-        await it.versions.rollback()
-        assert served() == ([[1, 1]] * 2, [True, True])
-        await it.versions.swap()
-        await compute()
-        assert served() == ([[20, 20]] * 2, [True, True])
 
     with_server(tmp_path, use)
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predawn.server.errors import SnapshotError
-from predawn.server.models.catalogue import list_snapshots, prune_snapshots
+from predawn.server.models.catalogue import list_snapshots, pairs_alike, prune_snapshots
+from predawn.server.models.loading import FOUNDATION_FILE, RANKER_FILE, ModelSource
 from predawn.server.models.snapshots import MANIFEST, load_snapshot, write_snapshot
 
 FILE = "weights.safetensors"
@@ -90,3 +91,21 @@ def test_as_many_sound_versions_stay_as_asked_for(
     assert len(whole) in kept
     assert sum(whole[version - 1] for version in kept) == min(keep, sum(whole))
     assert not removed or max(removed) < min(kept)
+
+
+def test_pairs_of_versions_with_the_same_foundation_model_are_alike(tmp_path: Path) -> None:
+    """Versions 1, 2 and 4 have the same weights; 5 cannot be read."""
+    for weight in (1, 1, 2, 1, 1):
+        foundation = {FOUNDATION_FILE: {"a": np.array([weight], np.float32)}}
+        ranker = {RANKER_FILE: {"a": np.random.default_rng(weight).normal(size=3)}}
+        write_snapshot(tmp_path, foundation | ranker, {})
+    (tmp_path / "000005" / "manifest.json").unlink()
+    source = ModelSource("pairs.fm", str(tmp_path))
+    alike = {version: set(pairs_alike(source, version)) for version in range(1, 7)}
+    same = {1, 2, 4}
+    assert alike == {1: same, 2: same, 3: {3}, 4: same, 5: {5}, 6: {6}}
+    pinned = ModelSource("pairs.fm", str(tmp_path / "000002"))
+    assert pairs_alike(pinned, 2) == {2}
+    own = ModelSource("pairs.fm", str(tmp_path), "somebody:pairs")
+    assert pairs_alike(own, 2) == {2}
+    assert pairs_alike(ModelSource("pairs.fm", program="a.pt2"), 0) == {0}
