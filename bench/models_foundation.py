@@ -3,12 +3,13 @@
 `share_of_limit` is the share of the rate of one large matrix product of the same run, in the same
 dtype and with as many threads; only what the model must multiply is counted, up to the tap. The
 peer of the scoring is the plain net of training, which has no kept history and encodes it for every
-call; that of extending a history of 246 events by 10 is encoding the 256 anew.
+call; that of extending a history of 246 events by 10 is encoding the 256 anew, of one user and of
+as many as the engine takes at once.
 """
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,7 @@ from predawn.server.traces import EVENT_TYPES
 
 SIZES, SMOKE_SIZES = ("small", "medium"), ("tiny",)
 CANDIDATES = 512
+USERS = 8  # `[pairs.NAME] batch_users`
 _NEW = 10
 _WITHIN = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
 
@@ -74,21 +76,23 @@ def rows(mark: Stamp, *, effort: Effort, smoke: bool) -> list[Row]:
     return found
 
 
-def _names(size: str, threads: int) -> tuple[str, str, str]:
+def _names(size: str, threads: int) -> tuple[str, str, str, str]:
     on = "1 thread" if threads == 1 else f"{threads} threads"
     return (
         f"foundation model {size}, {CANDIDATES} candidates of a kept history, {on}",
         f"foundation model {size}, a history encoded, {on}",
         f"foundation model {size}, a kept history extended by {_NEW} events, {on}",
+        f"foundation model {size}, {USERS} kept histories extended by {_NEW} events, {on}",
     )
 
 
 def _timed(mark: Stamp, here: Scene, threads: int, effort: Effort, smoke: bool) -> list[Row]:
     product = Product(smoke=smoke, dtype=here.dtype)
-    score, encode, extend = _names(here.size, threads)
+    score, encode, extend, extend_all = _names(here.size, threads)
     scored = measure(mark, list(_scoring(here, score, product)), effort)
     encoded = measure(mark, [_encoding(here, encode, product)], effort)
-    extended = measure(mark, [_extending(here, extend)], effort)
+    extended = measure(mark, [_extending(here, extend, 1)], effort)
+    extended += measure(mark, [_extending(here, extend_all, USERS)], effort)
     return [
         *(*scored, *rates(mark, scored, "pairs")),
         *(*encoded, *rates(mark, encoded, "tokens")),
@@ -167,7 +171,7 @@ def _encoding(here: Scene, name: str, product: Product) -> Case:
     return Case(name, Subject("predawn", in_turn(calls), work=tokens), limit=limit, per="token")
 
 
-def _extending(here: Scene, name: str) -> Case:
+def _extending(here: Scene, name: str, users: int) -> Case:
     """Two histories in turn that differ in their newest events, against two that do in the first:
     of another user each, so that no call finds what the other way's left."""
     batch = PairBatch(here.changed, np.array([0, 3]), np.arange(3, dtype=np.uint64))
@@ -175,14 +179,22 @@ def _extending(here: Scene, name: str) -> Case:
     extended, fresh = here.model.embed_pairs(batch), FoundationModel(here.net)
     agree(name, "encoded anew", extended, fresh.embed_pairs(batch), _WITHIN[here.dtype])
     newest, anew = (
-        [partial(here.model.encode, each) for each in two]
+        [partial(here.model.encode, alike(each, users)) for each in two]
         for two in ((here.short, here.changed), here.anew)
     )
     return Case(
         name,
-        Subject("predawn", in_turn(newest)),
-        peers=(Subject("encoded anew", in_turn(anew)),),
+        Subject("predawn", in_turn(newest), work=users),
+        peers=(Subject("encoded anew", in_turn(anew), work=users),),
+        per="user",
     )
+
+
+def alike(one: UserBatch, users: int) -> UserBatch:
+    """So many users with the history of `one`, each of another id."""
+    columns = {each.name: getattr(one, each.name).repeat(users, axis=0) for each in fields(one)}
+    ids = one.users * np.uint64(1 << 20) + np.arange(users, dtype=np.uint64)
+    return UserBatch(**columns | {"users": ids})
 
 
 class Plain:

@@ -7,7 +7,6 @@ as long as it takes, a second at least) over the median of theirs. No request ma
 """
 
 import math
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -82,21 +81,21 @@ def _case(
     mark: Stamp, case: str, plan: Plan, trained: Path, isolation: str, folder: Path
 ) -> list[Row]:
     snapshots = folder / "snapshots"
-    shutil.copytree(load_snapshot(trained).path, snapshots / "000001")
+    write_again(trained, snapshots)
     model: dict[str, object] = {"mode": "soap", "direct_ttl": 0, "average_over": 3}
     settings = rig.reference_settings(folder, free_port(), snapshots, model)
     settings["engine"] = {"isolation": isolation}
     with rig.running(settings, folder) as child:
-        publish_again(snapshots)
+        write_again(snapshots, snapshots)
         recorder, changes = _driven(child, plan)
     return list(_rows(mark, case, plan, recorder, changes))
 
 
-def publish_again(snapshots: Path) -> Path:
-    """Writes the newest version once more, as the next one; returns its directory."""
-    newest = load_snapshot(snapshots)
+def write_again(source: Path, out: Path) -> Path:
+    """Writes the newest version below `source` as the next one below `out`; its directory."""
+    newest = load_snapshot(source)
     files = {name: newest.read(name) for name in newest.sizes}
-    return write_snapshot(snapshots, files, newest.meta)
+    return write_snapshot(out, files, newest.meta)
 
 
 def _driven(child: Child, plan: Plan) -> tuple[Recorder, list[Change]]:

@@ -5,8 +5,8 @@ compute `foundation.Block` for events, which are appended to the pages, and for 
 are not. Invariant: rows are computed in passes of whole tiles, so that the result of a row depends
 on its own user and item alone, to the last bit: not on how many rows come with it, nor on which.
 On the CPU a user's rows are padded to a multiple of 16 (torch's products treat the rows of such
-blocks alike, whatever their number; a test holds it to that); on a device a pass always has the
-full number of rows.
+blocks alike, whatever their number, and of 4 or 12 they do not; a test holds it to that); on a
+device a pass always has the full number of rows.
 
 Only the layers up to the tap are there. Events leave the last of them behind: of that layer only
 their keys and values are read.
@@ -118,7 +118,7 @@ class CpuLayers:
         self._past = torch.ones(tile, tile, dtype=dtype).tril()
 
     def padded(self, rows: int) -> int:
-        """A multiple of 16."""
+        """A multiple of `quantum`."""
         return -(-rows // self.quantum) * self.quantum
 
     def begin(self, segments: Sequence[Segment], causal: bool) -> object:
@@ -137,7 +137,7 @@ class CpuLayers:
         """Block `number` of the rows x [R, D]."""
         assert isinstance(work, _CpuWork)
         weights, shape = self._weights[number], self._shape
-        parts = self._project(x, weights, 0)
+        parts = _project(x, weights, weights.uqkv_w, weights.uqkv_b)
         u = parts[:, : shape.width]
         q, k, v = parts[:, shape.width :].view(len(x), 3, shape.heads, -1).unbind(1)
         if work.causal:
@@ -146,43 +146,42 @@ class CpuLayers:
         else:
             attended = self._attend_candidates(number, q, k, v, work)
         flat = attended.transpose(0, 1).reshape(x.shape)
-        width = (shape.width,)
-        gated = nn.functional.layer_norm(flat, width, weights.gate_w, weights.gate_b, self._eps)
+        gated = torch.layer_norm(flat, (shape.width,), weights.gate_w, weights.gate_b, self._eps)
         return torch.addmm(x, gated.mul_(u), weights.out_w.t()).add_(weights.out_b)
 
     @torch.inference_mode()
     def keep(self, number: int, x: Tensor, work: object) -> None:
         """Keys and values of the rows x [R, D]."""
         assert isinstance(work, _CpuWork)
-        parts = self._project(x, self._weights[number], 2 * self._shape.width)
+        weights, first = self._weights[number], 2 * self._shape.width
+        parts = _project(x, weights, weights.uqkv_w[first:], weights.uqkv_b[first:])
         k, v = parts.view(len(x), 2, self._shape.heads, -1).unbind(1)
         self._write(number, k, v, work)
-
-    def _project(self, x: Tensor, weights: _Weights, first: int) -> Tensor:
-        """SiLU(W LN(x) + b), columns from `first` of u, q, k, v."""
-        normed = nn.functional.layer_norm(x, x.shape[1:], weights.norm_w, weights.norm_b, EPS)
-        parts = nn.functional.linear(normed, weights.uqkv_w[first:], weights.uqkv_b[first:])
-        return _SILU(parts, inplace=True)
 
     def _write(self, number: int, k: Tensor, v: Tensor, work: _CpuWork) -> None:
         keys, values = self._keys[number], self._values[number]
         for part in work.parts:
             rows = slice(part.begin, part.begin + part.rows)
-            keys[:, part.write] = (k[rows] * self._alpha).transpose(0, 1)
-            values[:, part.write] = v[rows].transpose(0, 1)
+            own_keys, own_values = k[rows].transpose(0, 1), v[rows].transpose(0, 1)
+            if isinstance(part.write, slice):
+                torch.mul(own_keys, self._alpha, out=keys[:, part.write])
+            else:
+                keys[:, part.write] = own_keys * self._alpha
+            values[:, part.write] = own_values
 
     def _attend_events(self, number: int, q: Tensor, work: _CpuWork) -> Tensor:
         """[H, R, d]: every event sees the events up to itself, which are written already."""
         queries = q.transpose(0, 1)
-        out = torch.empty_like(queries, memory_format=torch.contiguous_format)
         keys, values = self._keys[number], self._values[number]
+        found: list[Tensor] = []
         for part in work.parts:
             rows = slice(part.begin, part.stop)
             weights = torch.bmm(queries[:, rows], _columns(keys[:, part.read]))
             _SILU(weights, inplace=True)
-            weights[:, :, part.prefix :] *= self._past[: part.stop - part.begin, : part.rows]
-            out[:, rows] = torch.bmm(weights, values[:, part.read])
-        return out
+            past = self._past[: part.stop - part.begin, : part.rows]
+            weights[:, :, part.prefix :].mul_(past)
+            found.append(torch.bmm(weights, values[:, part.read]))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def _attend_candidates(
         self, number: int, q: Tensor, k: Tensor, v: Tensor, work: _CpuWork
@@ -200,6 +199,12 @@ class CpuLayers:
             _SILU(weights, inplace=True)
             out[:, rows].baddbmm_(weights, values[:, part.read])
         return out
+
+
+def _project(x: Tensor, weights: _Weights, uqkv_w: Tensor, uqkv_b: Tensor) -> Tensor:
+    """SiLU(W LN(x) + b) for all or some of u, q, k, v."""
+    normed = torch.layer_norm(x, x.shape[1:], weights.norm_w, weights.norm_b, EPS)
+    return _SILU(nn.functional.linear(normed, uqkv_w, uqkv_b), inplace=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,9 +264,10 @@ class FoundationModel:
             at = slice(segment.begin, segment.begin + segment.rows)
             items[at], gaps[at], features[at] = part.items, part.gaps, part.features
         place = self._layers.device
-        known = self._gaps[torch.from_numpy(gaps).to(place)]
+        known = self._gaps.index_select(0, torch.from_numpy(gaps).to(place))
         x = torch.addmm(known, torch.from_numpy(features).to(place), self._features)
-        return x.add_(self._items[torch.from_numpy(items).to(place)]).to(self._layers.dtype)
+        own = self._items.index_select(0, torch.from_numpy(items).to(place))
+        return x.add_(own).to(self._layers.dtype)
 
     @torch.inference_mode()
     def _compress(self, x: Tensor) -> F32:

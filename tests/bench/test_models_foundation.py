@@ -29,7 +29,7 @@ def test_every_case_gives_its_rates_and_leaves_torch_as_it_was() -> None:
         assert math.isfinite(row.value) and row.value > 0 and row.share_of_limit
     assert all(row.peer == "plain net, nothing kept" and row.ratio for row in pairs)
     extended = [row for row in rows if row.peer == "encoded anew"]
-    assert len(extended) == threads and all(row.ratio for row in extended)
+    assert len(extended) == 2 * threads and all(row.ratio for row in extended)
 
 
 def test_only_the_cases_asked_for_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +50,14 @@ def test_scenes_differ_where_they_say() -> None:
     assert short[0, 0] != other[0, 0]
     np.testing.assert_array_equal(short, same)
     assert scene.short.users != scene.anew[0].users == scene.anew[1].users
+
+
+def test_users_alike_have_ids_of_their_own() -> None:
+    scene = models_foundation.scene("tiny")
+    several = models_foundation.alike(scene.short, 3)
+    assert len(set(several.users.tolist())) == 3
+    assert not set(several.users.tolist()) & set(models_foundation.alike(scene.anew[0], 3).users)
+    assert (several.items == scene.short.items).all() and several.items.shape[0] == 3
 
 
 def test_a_model_that_computes_something_else_is_not_timed(

@@ -51,7 +51,7 @@ def test_a_load_counts_for_as_long_as_it_takes_and_a_second_at_least(
 def test_the_second_version_is_the_first_one_over_again(tmp_path: Path) -> None:
     publish(tmp_path)
     first = load_snapshot(tmp_path)
-    second = load_snapshot(swap.publish_again(tmp_path))
+    second = load_snapshot(swap.write_again(tmp_path, tmp_path))
     assert (first.version, second.version) == (1, 2)
     assert (first.meta, first.digests) == (second.meta, second.digests)
 
