@@ -106,18 +106,6 @@ def load_user_model(
     return _user_model(Recipe("user", source, device, threads, *columns), version)
 
 
-def load_pair_model(
-    source: ModelSource,
-    *,
-    device: str = "cpu",
-    threads: int = 1,
-    types: Sequence[str] | None = None,
-    version: int | None = None,
-) -> PairModel:
-    """Loads a model of user-item pairs; parameters and errors as in `load_user_model`."""
-    return _pair_model(Recipe("pair", source, device, threads, _columns(types)), version)
-
-
 def load_ranker(source: ModelSource, *, version: int | None = None) -> RankerModel:
     """Loads a ranker, of one version of its snapshot (None: the newest). ConfigError names the
     setting, SnapshotError the file."""

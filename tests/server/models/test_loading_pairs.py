@@ -20,7 +20,6 @@ from predawn.server.models.loading import (
     ModelSource,
     Recipe,
     load_model,
-    load_pair_model,
     trained_default,
 )
 from predawn.server.models.snapshots import write_snapshot
@@ -41,8 +40,8 @@ def snapshot(tmp_path: Path) -> Path:
 def test_a_snapshot_gives_the_model_and_its_default(snapshot: Path) -> None:
     batch = pair_batch([3, 0, 5])
     expected = FoundationModel(foundation()).embed_pairs(batch)
-    loaded = load_pair_model(ModelSource("pairs.fm", str(snapshot)), types=TYPES)
-    assert loaded.dim == SHAPE.dim
+    loaded = load_model(Recipe("pair", ModelSource("pairs.fm", str(snapshot)), types=TYPES))
+    assert isinstance(loaded, FoundationModel) and loaded.dim == SHAPE.dim
     np.testing.assert_array_equal(loaded.embed_pairs(batch), expected)
     default = trained_default(str(snapshot), "foundation")
     assert default.tolist() == [0.25] * SHAPE.dim
@@ -50,7 +49,7 @@ def test_a_snapshot_gives_the_model_and_its_default(snapshot: Path) -> None:
 
 def test_a_history_of_other_types_is_refused(snapshot: Path) -> None:
     with pytest.raises(SnapshotError, match=r"history\.types"):
-        load_pair_model(ModelSource("pairs.fm", str(snapshot)), types=("shown",))
+        load_model(Recipe("pair", ModelSource("pairs.fm", str(snapshot)), types=("shown",)))
 
 
 def test_what_embeds_no_pairs_is_refused() -> None:
