@@ -193,8 +193,9 @@ def _extending(here: Scene, name: str, users: int) -> Case:
 def alike(one: UserBatch, users: int) -> UserBatch:
     """So many users with the history of `one`, each of another id."""
     columns = {each.name: getattr(one, each.name).repeat(users, axis=0) for each in fields(one)}
-    ids = one.users * np.uint64(1 << 20) + np.arange(users, dtype=np.uint64)
-    return UserBatch(**columns | {"users": ids})
+    first = int(one.users[0]) << 20
+    ids = np.arange(first, first + users, dtype=np.uint64)
+    return replace(UserBatch(**columns), users=ids)
 
 
 class Plain:
