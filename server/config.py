@@ -1,89 +1,52 @@
 """Every knob of the server, documented once, at its field.
 
-The schema only; `config_load` reads it from a file, the environment and the command line, and
-`config_sample` prints it as a commented predawn.toml. Durations are "250ms", "5m", "2h" (or a
-number of milliseconds), sizes "64MiB" (or a number of bytes).
+The schema only (models and pairs have modules of their own); `config_load` reads it from a file,
+the environment and the command line, and `config_sample` prints it as a commented predawn.toml.
 """
 
-import re
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, model_validator
+
+from predawn.server.config_models import RankerConfig, UserModelConfig
+from predawn.server.config_pairs import FillLevel, PairModelConfig, SpeculationConfig
+from predawn.server.config_section import (
+    BYTES,
+    MS,
+    DurationMs,
+    IsPath,
+    Name,
+    Names,
+    Path,
+    Section,
+    SizeBytes,
+    duration_ms,
+    size_bytes,
 )
-
 from predawn.server.errors import nearest
 
-_DURATION = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s*(B|KiB|MiB|GiB|kB|MB|GB)", re.ASCII)
-MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_LARGEST = 2**53  # exact also as a float
-
-
-def _scaled(value: object, pattern: re.Pattern[str], units: dict[str, int], example: str) -> object:
-    if not isinstance(value, str):
-        return value
-    found = pattern.fullmatch(value.strip())
-    if found is None:
-        raise ValueError(f"is not {example}")
-    return round(float(found[1]) * units[found[2]])
-
-
-def duration_ms(value: object) -> object:
-    """ "250ms", "5m" -> milliseconds; numbers pass through."""
-    return _scaled(value, _DURATION, MS, 'a duration such as "250ms", "30s", "5m", "2h", "1d"')
-
-
-def size_bytes(value: object) -> object:
-    """ "64MiB" -> bytes; numbers pass through."""
-    return _scaled(value, _SIZE, BYTES, 'a size such as "64KiB", "512MiB", "2GiB"')
-
-
-T = TypeVar("T")
-
-
-def _distinct(values: list[T]) -> list[T]:
-    twice = [value for index, value in enumerate(values) if value in values[:index]]
-    if twice:
-        raise ValueError(f"names {twice[0]!r} twice")
-    return values
-
-
-class IsPath:
-    """Marks a field as a place in the file system: in a file, relative to that file."""
-
-
-DurationMs = Annotated[int, BeforeValidator(duration_ms), Field(ge=0, le=_LARGEST)]
-SizeBytes = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, le=_LARGEST)]
-Path = Annotated[str, IsPath()]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-Names = Annotated[list[Name], AfterValidator(_distinct)]
-Factory = Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_][\w.]*)?$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Options = dict[str, str | int | float | bool]
-
-
-class Section(BaseModel):
-    """A table of the file. Unknown keys are errors; a loaded config does not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
-        wanted: tuple[object, ...] = (cls.model_fields[info.field_name or ""].annotation,)
-        if isinstance(value, bool) and (int in wanted or float in wanted):
-            raise ValueError("should be a number")
-        return value
+__all__ = [
+    "BYTES",
+    "LONGEST_HISTORY",
+    "MS",
+    "BatcherConfig",
+    "Config",
+    "EngineConfig",
+    "FillLevel",
+    "HistoryConfig",
+    "HttpConfig",
+    "IsPath",
+    "LogConfig",
+    "PairModelConfig",
+    "RankerConfig",
+    "Section",
+    "SpeculationConfig",
+    "StoreConfig",
+    "UserModelConfig",
+    "duration_ms",
+    "size_bytes",
+]
 
 
 class HttpConfig(Section):
@@ -200,127 +163,6 @@ class HistoryConfig(Section):
     commit_delay: DurationMs = Field(2, description="Longest wait of an event for its group.")
     commit_events: int = Field(1024, ge=1, description="A group of this many events goes at once.")
     buffer_limit: int = Field(100_000, ge=1, description="Events waiting for a commit; above: 429.")
-
-
-_AVERAGE_WEIGHT = 0.3  # the first new embedding after a swap counts about as in a mean of three
-
-
-def _one_source(snapshot: str, factory: str, program: str) -> None:
-    if not (snapshot or factory or program):
-        raise ValueError("needs a snapshot, a factory or a program")
-    if program and (snapshot or factory):
-        raise ValueError("a program goes without snapshot and factory: it is the whole model")
-
-
-class UserModelConfig(Section):
-    """One user model: where it comes from, and how its embeddings are cached (the policy table)."""
-
-    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
-    factory: Factory = Field("", description='Your own: "package.module:function".')
-    options: Options = Field({}, description="Keyword arguments of the factory.")
-    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
-    mode: Literal["realtime", "ercache", "soap", "batch", "frozen"] = Field(
-        "soap", description="Row of the policy table."
-    )
-    direct_ttl: DurationMs = Field(5 * 60_000, description="Served without a recompute up to here.")
-    failover_ttl: DurationMs = Field(86_400_000, description="Served at all up to here.")
-    wait: DurationMs = Field(30, description="Longest a request waits for this model.")
-    retries: int = Field(
-        1,
-        ge=0,
-        le=3,
-        description="Times a request that has only the default to serve asks again on failure.",
-    )
-    average: Literal["mean", "exponential"] = Field(
-        "mean",
-        description="What is served of a user's successive embeddings, also over snapshots: the "
-        "mean of the newest, or the newest weighed against what was served before it.",
-    )
-    average_over: int = Field(
-        1, ge=1, le=8, description='average "mean": of how many (SUM uses 3); 1: the newest alone.'
-    )
-    average_weight: float = Field(
-        _AVERAGE_WEIGHT,
-        gt=0,
-        le=1,
-        description='average "exponential": share of the newest. No more room in the store than '
-        "without averaging.",
-    )
-    align: bool = Field(
-        False,
-        description="A new snapshot's embeddings are turned towards those of the one before it, by "
-        "an orthogonal matrix fitted on users seen by both.",
-    )
-    default: Literal["zeros", "mean"] | list[Finite] = Field(
-        "zeros", description='Vector of an unknown user; "mean": of the trained users.'
-    )
-    batch_every: DurationMs = Field(
-        3_600_000, ge=1, description="mode batch: all users are recomputed this often."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "UserModelConfig":
-        _one_source(self.snapshot, self.factory, self.program)
-        if self.failover_ttl < self.direct_ttl:
-            ages = f"{self.failover_ttl} ms < {self.direct_ttl} ms"
-            raise ValueError(f"failover_ttl must be at least direct_ttl, not {ages}")
-        if self.average == "exponential" and self.average_over != 1:
-            raise ValueError('average_over is for average = "mean"; exponential has average_weight')
-        if self.average == "mean" and self.average_weight != _AVERAGE_WEIGHT:
-            raise ValueError('average_weight is for average = "exponential"; mean has average_over')
-        return self
-
-
-class PairModelConfig(Section):
-    """One model of user-item pairs (a foundation model). A request reads its embeddings and never
-    waits for them: those that it missed are computed behind it, for the next request."""
-
-    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
-    factory: Factory = Field("", description='Your own: "package.module:function".')
-    options: Options = Field({}, description="Keyword arguments of the factory.")
-    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
-    ttl: DurationMs = Field(6 * 3_600_000, ge=1, description="Served up to here.")
-    capacity: int = Field(1_000_000, ge=16, description="Pairs kept per id kind of the user.")
-    default: Literal["zeros", "mean"] | list[Finite] = Field(
-        "zeros", description='Vector of an unknown pair; "mean": of the trained pairs.'
-    )
-    queue_limit: int = Field(
-        65_536, ge=1, description="Missed pairs waiting; above: those asked for longest ago go."
-    )
-    batch_users: int = Field(8, ge=1, description="Most users in one batch.")
-    batch_pairs: int = Field(
-        512,
-        ge=1,
-        description="Most pairs in one batch, and of one user; a model that cannot be sliced keeps "
-        "the engine for all of it.",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "PairModelConfig":
-        _one_source(self.snapshot, self.factory, self.program)
-        return self
-
-
-class RankerConfig(Section):
-    """One ranker: where it comes from, and whose embeddings it reads."""
-
-    snapshot: Path = Field("", description="Directory written by `predawn train` (newest version).")
-    factory: Factory = Field("", description='Your own: "package.module:function".')
-    options: Options = Field({}, description="Arguments of the factory.")
-    program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
-    user_models: Names = Field(..., min_length=1, description="Whose embeddings it reads.")
-    pair_models: Names = Field([], description="Whose embeddings of its candidates it reads.")
-    task: str = Field("", description='Task whose score ranks; "": the first of the model.')
-    on_failure: Literal["error", "as_sent"] = Field(
-        "error",
-        description="When the ranker itself fails: an error, or the candidates in the order sent, "
-        "scores 0 and degraded.",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "RankerConfig":
-        _one_source(self.snapshot, self.factory, self.program)
-        return self
 
 
 def _known(where: str, kind: str, names: list[str], known: Collection[str]) -> None:

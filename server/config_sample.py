@@ -46,7 +46,10 @@ def _table(node: Table, path: KeyPath, values: dict[str, object]) -> Iterator[st
             yield from _setting(node, name, child, values)
     for name, child in below.items():
         if isinstance(child, Table):
-            yield from ("", *_prose(child.section.__doc__ or ""), f"[{'.'.join((*path, name))}]")
+            # A table below an example's is as much an example.
+            off = "#" if path else ""
+            yield from ("", *_prose(child.section.__doc__ or ""))
+            yield f"{off}[{'.'.join((*path, name))}]"
             yield from _table(child, (*path, name), {})
         elif isinstance(child, Named):
             example, given = _EXAMPLE[(*path, name)]
