@@ -8,8 +8,8 @@ training, with the learning rate at which it did best on the generated workload.
 
 import numpy as np
 
-from predawn.server.replay.pair_asks import Asks
 from predawn.server.replay.loss import sigmoid
+from predawn.server.replay.pair_asks import Asks
 from predawn.server.request import F32, I64
 
 _BATCH = 256  # rows: half a minute of 1,500 users

@@ -24,7 +24,8 @@ F64 = NDArray[np.float64]
 _CHUNK = 200_000
 _NEWTON_STEPS = 10
 _RIDGE, _RIDGE_CONSTANT = 1.0, 1e-3
-_LEAST = 1e-7
+_LEAST = 1e-7  # chance
+_NO_GAIN = 1e-5  # nats a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class PairLoss:
     def _kept(self, entropy: float, rows: NDArray[np.bool_]) -> float | None:
         """None where the foundation model itself gains nothing."""
         without, gain = self._no_fm[rows].sum(), (self._no_fm - self._fm)[rows].sum()
-        return float((without - entropy) / gain) if gain > _LEAST * len(rows) else None
+        return float((without - entropy) / gain) if gain > _NO_GAIN * rows.sum() else None
 
     def _chances(self, trace: Trace) -> F64:
         """What the measured rows are measured by: float64 of each."""
