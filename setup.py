@@ -1,7 +1,7 @@
 """Builds the extensions; everything else is in pyproject.toml.
 
 Switches, all by environment:
-  PREDAWN_EXTENSIONS=core|layers|codec|torture   build one of them only (default: all)
+  PREDAWN_EXTENSIONS=core|layers|codec|torture|ledger|predictor   build one of them only (default: all)
   PREDAWN_SANITIZE=address|thread|undefined   instrumented build
   PREDAWN_DEBUG=1                 no optimisation, assertions on
 """
@@ -38,7 +38,8 @@ def link_flags() -> list[str]:
 
 def core() -> Extension:
     """The store, histograms and hashes."""
-    return _bound("_core", ["csrc/bindings.cpp", "csrc/bindings_cache.cpp"])
+    sources = ["csrc/bindings.cpp", "csrc/bindings_cache.cpp", "csrc/bindings_pairs.cpp"]
+    return _bound("_core", sources)
 
 
 def layers() -> Extension:
@@ -48,9 +49,19 @@ def layers() -> Extension:
     return _bound("_layers", sources, ["-ffp-contract=off"])
 
 
+def predictor() -> Extension:
+    """Which pairs are asked for next."""
+    return _bound("_predictor", ["csrc/predictor.cpp"])
+
+
 def torture() -> Extension:
     """What `predawn bench torture` does to a store."""
     return _bound("_torture", ["csrc/torture.cpp"])
+
+
+def ledger() -> Extension:
+    """What became of the pairs that were computed ahead."""
+    return _bound("_ledger", ["csrc/ledger.cpp"])
 
 
 def _bound(name: str, sources: list[str], more: Sequence[str] = ()) -> Extension:
@@ -88,7 +99,13 @@ def codec() -> list[Extension]:
 def extensions() -> list[Extension]:
     """What PREDAWN_EXTENSIONS asks for."""
     only = os.environ.get("PREDAWN_EXTENSIONS", "")
-    bound = {"core": core, "layers": layers, "torture": torture}
+    bound = {
+        "core": core,
+        "layers": layers,
+        "ledger": ledger,
+        "predictor": predictor,
+        "torture": torture,
+    }
     chosen = [make() for name, make in bound.items() if only in ("", name)]
     return chosen + (codec() if only in ("", "codec") else [])
 
