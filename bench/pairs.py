@@ -23,7 +23,16 @@ from predawn.server.engine import Computed
 from predawn.server.metrics import Metrics
 from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline_pairs import PairReader
-from predawn.server.request import F32, U64, PairRows, RankRequest, Source, UserId, UserItems
+from predawn.server.request import (
+    F32,
+    U64,
+    PairRows,
+    RankReply,
+    RankRequest,
+    Source,
+    UserId,
+    UserItems,
+)
 from predawn.server.speculation.missed import MissedPairs, PairLimits
 
 MODEL, DIM, TTL_MS = "fm", 64, 3_600_000
@@ -73,12 +82,12 @@ def _requests(plan: Plan, candidates: int, kind: str) -> list[Case]:
     limits = {MODEL: PairLimits(TTL_MS)}
     clock, share = SystemClock(), ShareAccount(1.0, 0)
     missed = MissedPairs(_Nobody(), cache, limits, share, 1_000, clock, metrics)
-    reader = PairReader(cache, {MODEL: TTL_MS}, missed.ask, metrics)
+    reader = PairReader(cache, {MODEL: TTL_MS}, missed, metrics)
     nothing: F32 = np.zeros((candidates, 0), dtype=np.float32)
     requests = [RankRequest(user, items, nothing, "", 0, 0) for user in users]
-    there, none = reader.read((MODEL,), requests[0]), {MODEL: _all_missed(rows)}
+    there, none = _reply(reader.read((MODEL,), requests[0], {})[MODEL]), _reply(_all_missed(rows))
     what = f"{candidates} pairs, {kind} user"
-    read = _in_turn(requests, lambda each: reader.read((MODEL,), each))
+    read = _in_turn(requests, lambda each: reader.read((MODEL,), each, {}))
     return [
         Case(
             f"read {what}",
@@ -95,6 +104,11 @@ def _requests(plan: Plan, candidates: int, kind: str) -> list[Case]:
             Subject("predawn", _in_turn(requests, lambda each: reader.after_reply(each, none))),
         ),
     ]
+
+
+def _reply(rows: PairRows) -> RankReply:
+    scores = np.zeros(len(rows.rows), dtype=np.float32)
+    return RankReply(np.zeros(0, dtype=np.int64), scores, {}, False, pairs={MODEL: rows})
 
 
 def _all_missed(rows: F32) -> PairRows:

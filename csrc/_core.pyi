@@ -37,6 +37,45 @@ def pair_keys_of_string(
     """Fills `keys` [n, 2] for pairs of a string user and `items` [n]: SipHash-128 under a 16-byte
     key (the second half of a table's seed) of the user's UTF-8 bytes and the item's eight."""
 
+def read_pairs(
+    pairs: EmbeddingCache,
+    invalidated: EmbeddingCache,
+    fills: EmbeddingCache | None,
+    level: int,
+    user: int | str,
+    items: NDArray[np.uint64],
+    now_ms: int,
+    max_age_ms: int,
+    fill_age_ms: int,
+    versions: NDArray[np.uint32],
+    default: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    ages: NDArray[np.int64],
+    sources: NDArray[np.uint8],
+) -> int:
+    """What a user is served of his pairs with `items` [n]: `rows` [n, dim], `ages` [n] in ms and
+    `sources` [n] of all, whatever they held. A pair of `versions` (none: any) that is at most
+    `max_age_ms` old and younger than the user's entry in `invalidated`: source 0. The others: his
+    row of `fills` (dim values at its beginning), by the same rules with `fill_age_ms`, of source
+    `level`; else `default` [dim], age -1, source 6. `invalidated` and `fills` are keyed by user.
+    Returns the source of the absent ones (6 if there are none)."""
+
+def peek_pairs(
+    pairs: EmbeddingCache,
+    invalidated: EmbeddingCache,
+    fills: EmbeddingCache | None,
+    level: int,
+    user: int | str,
+    items: NDArray[np.uint64],
+    now_ms: int,
+    max_age_ms: int,
+    fill_age_ms: int,
+    versions: NDArray[np.uint32],
+    ages: NDArray[np.int64],
+) -> int:
+    """`read_pairs` without rows and without being a use: `ages` of the pairs themselves, -1 where
+    absent; returns the source that an absent one would be served from."""
+
 @final
 class EmbeddingCache:
     """A bounded, set-associative table of embeddings, TTL judged at read, shared by processes.
@@ -138,6 +177,16 @@ class EmbeddingCache:
         """keys [n, 2], rows [n, parts * dim]; `snapshot` 32 bits, `origin` 8 bits; later
         duplicates win. Returns how many were written: a put gives up (counted) when others change
         its set again and again, or when stopped processes hold every slot of it."""
+    def peek_many(
+        self,
+        keys: NDArray[np.uint64],
+        now_ms: int,
+        max_age_ms: int,
+        ages: NDArray[np.int64],
+        snapshots: NDArray[np.uint32] | None = None,
+    ) -> int:
+        """`get_many` without rows and without being a use: nothing is counted, promoted or learnt
+        for eviction, and no age is accepted."""
     def touch_many(self, keys: NDArray[np.uint64]) -> int:
         """Marks entries as used without reading them; returns how many were there."""
     def invalidate_many(self, keys: NDArray[np.uint64]) -> int:

@@ -115,4 +115,5 @@ PYBIND11_MODULE(_core, module) {
   predawn::bind_hashes(module);
   predawn::bind_histogram(module);
   predawn::bind_cache(module);
+  predawn::bind_pairs(module);
 }

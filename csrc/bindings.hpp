@@ -2,7 +2,8 @@
 //
 // What: `not_negative`, `bounded`, `fitting`: a ValueError names the argument, what was expected
 // and
-//   what came; `bind_cache` (bindings_cache.cpp).
+//   what came; `MaybeReleased`; `bind_cache` (bindings_cache.cpp), `bind_pairs`
+//   (bindings_pairs.cpp).
 // When not: arrays (arrays.hpp).
 // Functions: called with the GIL held.
 // Memory: none. Cost: compares.
@@ -10,6 +11,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "arrays.hpp"
@@ -17,6 +19,20 @@
 namespace predawn {
 
 void bind_cache(py::module_& module);
+void bind_pairs(py::module_& module);
+
+inline constexpr std::size_t kKeepsGil = 32;  // keys: below, giving the GIL away costs more
+
+// Gives the GIL away where it pays.
+class MaybeReleased {
+ public:
+  explicit MaybeReleased(std::size_t keys) {
+    if (keys > kKeepsGil) released_.emplace();
+  }
+
+ private:
+  std::optional<py::gil_scoped_release> released_;
+};
 
 inline void not_negative(std::int64_t value, const char* argument) {
   if (value < 0) refuse(argument, "expected 0 or more, got " + std::to_string(value));

@@ -23,18 +23,6 @@ constexpr std::uint64_t kCapacityMax = std::uint64_t{1} << 36;
 constexpr std::uint64_t kDimMax = 1 << 16;
 constexpr std::uint64_t kPartsMax = 16;
 constexpr std::uint64_t kThreadsMax = 64;
-constexpr std::size_t kKeepsGil = 32;  // keys: below, giving the GIL away costs more than the work
-
-// Released where it pays.
-class MaybeReleased {
- public:
-  explicit MaybeReleased(std::size_t keys) {
-    if (keys > kKeepsGil) released_.emplace();
-  }
-
- private:
-  std::optional<py::gil_scoped_release> released_;
-};
 
 std::int64_t system_now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(

@@ -171,6 +171,20 @@ class Table {
     return result;
   }
 
+  // Age of the key's entry and its snapshot, -1 where `get` would find none. No use: no hint is set
+  // and nothing counted.
+  std::int64_t peek(Place place, std::uint32_t hint, const Key& key, const ReadRules& rules,
+                    std::uint32_t& snapshot) const noexcept {
+    Found found;
+    const Set held = set(place.set);
+    const auto no_row = [](const Found&) { return false; };
+    const ReadEnd end = read_entry(held, key, place.fingerprint, hint, RowBuffer{}, found, no_row);
+    if (end != ReadEnd::kFound || found.snapshot < rules.snapshot_floor) return -1;
+    snapshot = found.snapshot;
+    const std::int64_t age = age_ms(found.written_at_ms, rules.now_ms);
+    return age <= rules.max_age_ms ? age : -1;
+  }
+
   // Marks as used by a request; true if the key is there, of a snapshot that still counts.
   bool touch(Place place, const Key& key, std::uint32_t snapshot_floor) const noexcept {
     Found found;

@@ -6,13 +6,14 @@ error names file, field and remedy, and the file stays as it is.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from predawn.csrc import _core
 from predawn.server.errors import ConfigError
 from predawn.server.request import F32
 
 FOREVER_MS = 2**62
+Holds: TypeAlias = Literal["users", "pairs", "invalidated", "means", "recent", "ring"]
 _KINDS = {_core.INTEGER: "integer", _core.STRING: "string"}
 
 
@@ -22,7 +23,8 @@ class TableSpec:
     average_over: newest vectors averaged (1: off); dtype: "fp16" or "fp32"; capacity: users per id
     kind; failover_ttl_ms: older entries count as absent, also as previous parts of an average;
     average_weight: of the newest vector against what was served before, None: not exponential;
-    holds: whose entries they are (embeddings of users or of pairs, instants of invalidation)."""
+    holds: whose entries they are (embeddings of users or of pairs; beside those of pairs, by user,
+    instants of invalidation and what is known by his pairs together)."""
 
     model: str
     dim: int
@@ -32,7 +34,7 @@ class TableSpec:
     default: F32
     failover_ttl_ms: int = FOREVER_MS
     average_weight: float | None = None
-    holds: Literal["users", "pairs", "invalidated"] = "users"
+    holds: Holds = "users"
 
 
 @dataclass(frozen=True, slots=True)

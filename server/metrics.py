@@ -31,7 +31,13 @@ MISSED_OUTCOMES: tuple[str, ...] = (
 was not finite; its user was invalidated meanwhile; it was waiting or running already; it had to go
 from a full queue; it waited longer than its embedding would have lasted."""
 
-PAIR_SOURCES = (Source.DIRECT, Source.USER_MEAN, Source.NEIGHBOUR, Source.DEFAULT)
+PAIR_SOURCES = (
+    Source.DIRECT,
+    Source.USER_MEAN,
+    Source.RECENT,
+    Source.NEIGHBOUR,
+    Source.DEFAULT,
+)
 """What a pair's embedding can come from."""
 
 MODEL_CHANGES: tuple[str, ...] = ("load", "load_failed", "swap", "rollback")

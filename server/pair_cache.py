@@ -1,8 +1,9 @@
-"""The store of pair embeddings as the server sees it: a native table per pair model and id kind of
-the user, keyed by user and item.
+"""The store of pair embeddings as the server sees it: native tables per pair model and id kind of
+the user, keyed by user and item, and beside them what stands in for a pair that is absent.
 
-Invariant: a row that `read` gives was landed for this user and this item, at most `max_age_ms` ago,
-after the user's last invalidation and by the version of the model that serves, or one alike.
+Invariant: a row that `read` gives as DIRECT was landed for this user and this item, at most
+`max_age_ms` ago, after the user's last invalidation and by the version of the model that serves, or
+one alike. A mean of the user's was made of such rows of his, of any age up to the rules' `ttl_ms`.
 Integer users are keyed by (user, item) itself, string users by SipHash-128 of both under the
 table's secret. An item is its 64-bit hash as models see it. A batch of the engine is one grouped
 write, made when it lands: nothing waits between landed and readable. Used on the event loop's
@@ -17,41 +18,32 @@ Should more users be invalidated within a ttl than that table keeps, all pairs o
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 from predawn.csrc import _core
-from predawn.server.cache_place import StorePlace, TableSpec, opened
+from predawn.server.cache_place import StorePlace, TableSpec
 from predawn.server.clock import Clock
 from predawn.server.errors import ConfigError, UnknownName
-from predawn.server.request import F32, I64, U64, UserId, UserItems
-from predawn.server.stabilise import compress
+from predawn.server.pair_aggregates import FillRules
+from predawn.server.pair_table import FillsFromNeighbours, PairReading, PairTable
+from predawn.server.request import F32, I64, U8, U64, UserId, UserItems
 
-__all__ = ["PairCache", "PairReading"]
+__all__ = ["FillRules", "FillsFromNeighbours", "PairCache", "PairReading"]
 
 _LOG = logging.getLogger(__name__)
 _LOG_EVERY_NS = 10_000_000_000  # a table that cannot be made is said once in so much time
-_INVALIDATED_LIMIT = 65_536  # users; 10 MB
-_SCANNED = 4_096  # entries of one step when all pairs go
 
 InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class PairReading:
-    """rows: float32 [n, dim], the default where absent; ages_ms: int64 [n], -1 where absent."""
-
-    rows: F32
-    ages_ms: I64
-
-
 class PairCache:
     """specs: of the pair models, their `default` served where nothing is known; seed: 32 bytes,
-    random when None; place: where the tables lie. Tables that are there already are attached
-    (ConfigError when they do not fit): a restart is warm. Until `replace_version` says which,
-    pairs of any version are served."""
+    random when None; place: where the tables lie; fills: by model, what stands in for an absent
+    pair, none by default; neighbours: by model, for NEIGHBOUR among them. Tables that are there
+    already are attached (ConfigError when they do not fit): a restart is warm. Until
+    `replace_version` says which, pairs of any version are served."""
 
     def __init__(
         self,
@@ -59,9 +51,15 @@ class PairCache:
         clock: Clock,
         seed: bytes | None = None,
         place: StorePlace = StorePlace(),  # noqa: B008 - frozen
+        fills: Mapping[str, FillRules] | None = None,
+        neighbours: Mapping[str, FillsFromNeighbours] | None = None,
     ) -> None:
         seed = secrets.token_bytes(32) if seed is None else seed
-        self._tables = {spec.model: _PairTable(spec, seed, place) for spec in specs}
+        fills, neighbours = fills or {}, neighbours or {}
+        self._tables = {
+            name: PairTable(spec, seed, place, fills.get(name, FillRules()), neighbours.get(name))
+            for name, spec in {spec.model: spec for spec in specs}.items()
+        }
         self._clock = clock
         self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
@@ -85,11 +83,29 @@ class PairCache:
         until they are overwritten or too old: going back finds them."""
         self._tables[model].replace_version(version, alike)
 
-    def read(self, model: str, user: UserId, items: U64, max_age_ms: int) -> PairReading:
+    def read(
+        self, model: str, user: UserId, items: U64, max_age_ms: int, vector: F32 | None = None
+    ) -> PairReading:
         """The embeddings of `user` with `items` [n] that are at most `max_age_ms` old and of the
-        version that serves, the default for the others. Age counts from landing; reading does not
-        renew it."""
-        return self._tables[model].read(user, items, self._clock.wall_ms(), max_age_ms)
+        version that serves, for the others what the order of fills says. Age counts from landing;
+        reading does not renew it. vector: the user's embedding of another model, which says who is
+        like him; None: not known, and neighbours fill nothing."""
+        now_ms = self._clock.wall_ms()
+        return self._tables[model].read(user, items, now_ms, max_age_ms, vector)
+
+    def peek(self, model: str, user: UserId, items: U64, max_age_ms: int) -> I64:
+        """int64 [n], the ages of what `read` would give as DIRECT, -1 for the others. A look, not a
+        use: eviction, its steering and the counts of hits do not know of it."""
+        return self._tables[model].peek(user, items, self._clock.wall_ms(), max_age_ms)
+
+    def levels(self, model: str, user: UserId, items: U64, vector: F32 | None = None) -> U8:
+        """uint8 [n], the `Source` that each item would be served from now if it is absent; vector:
+        as of `read`, None: that of his last request. A look, not a use."""
+        return self._tables[model].levels(user, items, self._clock.wall_ms(), vector)
+
+    def heard(self, model: str, user: UserId, vector: F32) -> None:
+        """`user` has asked, and this was his vector: neighbours are known by it."""
+        self._tables[model].heard(user, vector)
 
     async def ready(self, model: str, users: Sequence[UserId]) -> bool:
         """Makes the tables that `land` will need for `users`, in a thread where that takes long.
@@ -107,11 +123,21 @@ class PairCache:
                     return False
         return True
 
-    def land(self, model: str, wanted: Sequence[UserItems], raw: F32, snapshot: int) -> int:
+    def land(
+        self,
+        model: str,
+        wanted: Sequence[UserItems],
+        raw: F32,
+        snapshot: int,
+        origin: U8 | int = _core.ORIGIN_COMPUTED,
+    ) -> int:
         """Rounds the new embeddings [sum of items, dim], user by user in the order of `wanted`,
-        and writes them; returns how many were written (the store may give up on a few). `ready`
-        first."""
-        return self._tables[model].land(wanted, raw, snapshot, self._clock.wall_ms())
+        each user once, writes them and adds them to what fills are made of; returns how many were
+        written (the store may give up on a few). origin: uint8 [sum of items], or one for all:
+        ORIGIN_SPECULATIVE ones have to live in the store's quota for them until a request reads
+        them. `ready` first."""
+        origins: U8 = np.broadcast_to(np.asarray(origin, dtype=np.uint8), len(raw))
+        return self._tables[model].land(wanted, raw, snapshot, self._clock.wall_ms(), origins)
 
     def on_invalidate(self, watcher: InvalidationWatcher) -> None:
         """`watcher(model, users)` is called at every invalidation, so that a computation under way
@@ -147,193 +173,3 @@ class PairCache:
         if now_ns - self._logged_ns >= _LOG_EVERY_NS:
             self._logged_ns = now_ns
             _LOG.error("store: pairs of model %s cannot be kept: %s", model, error)
-
-
-class _Stores:
-    """The two native tables of one pair model and id kind."""
-
-    def __init__(self, pairs: _core.EmbeddingCache, invalidated: _core.EmbeddingCache) -> None:
-        self.pairs = pairs
-        self.invalidated = invalidated
-        self._secret = pairs.seed[16:]
-        self._keys: U64 = np.empty((0, 2), dtype=np.uint64)
-        self._user_key: U64 = np.zeros((1, 2), dtype=np.uint64)
-        self._nothing: F32 = np.zeros((1, 1), dtype=np.float32)
-        self._age: I64 = np.zeros(1, dtype=np.int64)
-
-    def keys(self, user: UserId, items: U64) -> U64:
-        """Keys [n, 2] of the user's pairs, in a buffer that the next call overwrites."""
-        n = len(items)
-        if n > len(self._keys):
-            self._keys = np.empty((2 * n, 2), dtype=np.uint64)
-        keys = self._keys[:n]
-        if isinstance(user, str):
-            _core.pair_keys_of_string(self._secret, user, items, keys)
-        else:
-            keys[:, 0] = user
-            keys[:, 1] = items
-        return keys
-
-    def age_limit_ms(self, user: UserId, now_ms: int, max_age_ms: int) -> int:
-        """The oldest a pair of this user may be, -1: none will do. What was written in the very
-        millisecond of an invalidation is taken for older."""
-        self._name(user)
-        found = self.invalidated.get_many(
-            self._user_key, now_ms, max_age_ms, self._nothing, self._age
-        )
-        return int(self._age[0]) - 1 if found else max_age_ms
-
-    def invalidate(self, user: UserId, now_ms: int) -> bool:
-        """Notes the instant; False when there was no room."""
-        self._name(user)
-        noted = self.invalidated.put_many(
-            self._user_key, self._nothing, now_ms, 0, _core.ORIGIN_COMPUTED
-        )
-        return noted == 1
-
-    def lost_invalidations(self) -> int:
-        """Instants that had to make room for others before their time."""
-        return self.invalidated.stats()["evictions_live"]
-
-    def clear(self) -> None:
-        """Removes all pairs: about 0.1 s a million."""
-        keys: U64 = np.empty((_SCANNED, 2), dtype=np.uint64)
-        ages, unused = np.empty(_SCANNED, np.int64), np.empty(_SCANNED, np.uint32)
-        origins = np.empty(_SCANNED, np.uint8)
-        cursor, at_the_end = 0, False
-        while not at_the_end:
-            entries, cursor = self.pairs.scan(cursor, keys, ages, unused, origins)
-            self.pairs.invalidate_many(keys[:entries])
-            at_the_end = cursor == 0
-
-    def _name(self, user: UserId) -> None:
-        """Puts the user's own key into the buffer."""
-        if isinstance(user, str):
-            self._user_key[0] = self.invalidated.key_of_string(user)
-        else:
-            self._user_key[0] = user, 0
-
-
-class _PairTable:
-    """One pair model's tables by id kind of the user, and the rules between them."""
-
-    def __init__(self, spec: TableSpec, seed: bytes, place: StorePlace) -> None:
-        self.place = place
-        self._version: int | None = None
-        self._spec = spec
-        self._seed = seed
-        self.replace_default(spec.default)
-        self._stores: dict[int, _Stores] = {}
-        for kind in (_core.INTEGER, _core.STRING):
-            self._attach(kind)
-
-    def replace_default(self, default: F32) -> None:
-        if default.shape != (self._spec.dim,):
-            raise ConfigError(
-                f"pairs.{self._spec.model}.default",
-                f"has {default.size} values, the model has {self._spec.dim}",
-            )
-        self.default: F32 = default.astype(np.float32)
-        self.default.flags.writeable = False
-
-    def replace_version(self, version: int, alike: Collection[int]) -> None:
-        self._version = version
-        self._alike = np.array(sorted({version, *alike}), dtype=np.uint32)
-
-    def missing(self, users: Sequence[UserId]) -> set[int]:
-        """Id kinds of `users` that have no tables yet."""
-        return {_kind(user) for user in users} - self._stores.keys()
-
-    def make(self, kind: int) -> None:
-        """Makes the tables of an id kind, or attaches those that are there. The invalidations
-        first: pairs without them would be pairs that nobody can take back."""
-        spec = self._spec
-        beside = TableSpec(
-            spec.model,
-            dim=1,
-            average_over=1,
-            dtype="fp32",
-            capacity=min(spec.capacity, _INVALIDATED_LIMIT),
-            default=np.zeros(1, dtype=np.float32),
-            holds="invalidated",
-        )
-        invalidated = opened(beside, self.place, kind, self._seed)
-        self._stores[kind] = _Stores(opened(spec, self.place, kind, self._seed), invalidated)
-
-    def read(self, user: UserId, items: U64, now_ms: int, max_age_ms: int) -> PairReading:
-        rows: F32 = np.empty((len(items), self._spec.dim), dtype=np.float32)
-        rows[:] = self.default
-        stores = self._stores.get(_kind(user))
-        limit_ms = -1 if stores is None else stores.age_limit_ms(user, now_ms, max_age_ms)
-        if stores is None or limit_ms < 0:
-            return PairReading(rows, np.full(len(items), -1, dtype=np.int64))
-        ages: I64 = np.empty(len(items), dtype=np.int64)
-        snapshots = np.empty(len(items), dtype=np.uint32)
-        stores.pairs.get_many(stores.keys(user, items), now_ms, limit_ms, rows, ages, snapshots)
-        if self._version is not None:
-            others = (snapshots != self._version) & (ages >= 0)
-            if others.any():
-                others &= ~np.isin(snapshots, self._alike)
-                rows[others] = self.default
-                ages[others] = -1
-        return PairReading(rows, ages)
-
-    def land(self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int) -> int:
-        rows = compress(raw, self._spec.dtype)  # beyond what it holds: cut, not infinite
-        ends = np.cumsum([len(each.item_hashes) for each in wanted])
-        parts = np.split(rows, ends[:-1])
-        written = 0
-        for kind in {_kind(each.user) for each in wanted}:
-            stores = self._stores[kind]
-            mine = [i for i, each in enumerate(wanted) if _kind(each.user) == kind]
-            keys = [stores.keys(wanted[i].user, wanted[i].item_hashes).copy() for i in mine]
-            written += stores.pairs.put_many(
-                np.concatenate(keys),
-                np.concatenate([parts[i] for i in mine]),
-                now_ms,
-                snapshot,
-                _core.ORIGIN_COMPUTED,
-            )
-        return written
-
-    def invalidate(self, users: Sequence[UserId], now_ms: int) -> None:
-        for kind in {_kind(user) for user in users}:
-            stores = self._stores.get(kind) or self._attach(kind)
-            if stores is None:  # nobody has written such a pair
-                continue
-            before = stores.lost_invalidations()
-            noted = [stores.invalidate(user, now_ms) for user in users if _kind(user) == kind]
-            if not all(noted) or stores.lost_invalidations() > before:
-                stores.clear()
-
-    def close(self) -> None:
-        for stores in self._stores.values():
-            stores.pairs.close()
-            stores.invalidated.close()
-
-    def stats(self) -> dict[str, int]:
-        total: dict[str, int] = {}
-        for stores in self._stores.values():
-            for field, value in stores.pairs.stats().items():
-                total[field] = total.get(field, 0) + value
-        return total
-
-    def check(self) -> list[str]:
-        return [
-            f"{self._spec.model}, {table}, id kind {kind}: {sentence}"
-            for kind, stores in self._stores.items()
-            for table, native in (("pairs", stores.pairs), ("invalidated", stores.invalidated))
-            for sentence in native.check()
-        ]
-
-    def _attach(self, kind: int) -> _Stores | None:
-        """The tables of an id kind if they are files that are there already."""
-        path = self.place.file(self._spec, kind)
-        if path is None or not path.exists():
-            return None
-        self.make(kind)
-        return self._stores[kind]
-
-
-def _kind(user: UserId) -> int:
-    return _core.STRING if isinstance(user, str) else _core.INTEGER

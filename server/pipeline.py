@@ -70,7 +70,7 @@ class Pipeline:
         ranker = self.ranker(request.ranker)
         began_ns = self._clock.monotonic_ns()
         rows, waits = self._read(ranker.user_models, request, began_ns)
-        pairs = self._pairs.read(ranker.pair_models, request)
+        pairs = self._pairs.read(ranker.pair_models, request, rows)
         read_ns = self._clock.monotonic_ns()
 
         if waits:
@@ -114,7 +114,7 @@ class Pipeline:
             gave_up = policy.mode is Mode.ERCACHE and row.reason in (TIMEOUT, OVERLOADED)
             if gave_up or decide_one(policy.mode, row.age_ms, policy.ages).refresh:
                 self._schedule(model, (request.user,))
-        self._pairs.after_reply(request, reply.pairs)
+        self._pairs.after_reply(request, reply)
 
     def _read(
         self, models: Sequence[str], request: RankRequest, now_ns: int

@@ -1,53 +1,69 @@
-"""The pair models' part of the request path: one read, and word of what was missed.
+"""The pair models' part of the request path: one read, and word of what was asked.
 
-Invariant: every candidate of every pair model of the ranker has a row and a source; a row that is
-not the default was computed for exactly this pair, at most the model's ttl ago. Nothing is waited
-for.
+Invariant: every candidate of every pair model of the ranker has a row, a source and an age; a row
+whose source is DIRECT was computed for exactly this pair, at most the model's ttl ago. Nothing is
+waited for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from predawn.server.metrics import Metrics
 from predawn.server.pair_cache import PairCache
-from predawn.server.policy import Ages, Mode, decide_one
-from predawn.server.request import U64, PairRows, RankRequest, Source, UserId
+from predawn.server.request import F32, PairRows, RankReply, RankRequest, Source, UserRow
 
-AskPairs: TypeAlias = Callable[[str, UserId, U64], None]
-"""Has pairs of a model, a user and items computed behind the requests: `MissedPairs.ask`."""
+
+class HearsPairs(Protocol):
+    """Has pairs computed, of those that were asked for and of others: told of every request."""
+
+    def asked(
+        self, model: str, request: RankRequest, rows: PairRows, scores: F32, vector: F32 | None
+    ) -> None:
+        """After the reply: what the request was served of the model's pairs; scores: float32 [n],
+        of its candidates; vector: the user's embedding of the ranker's first user model, None
+        where there was none."""
+        ...
 
 
 class PairReader:
     """ttls_ms: by pair model, of the policy table's column `solaris`."""
 
     def __init__(
-        self, cache: PairCache, ttls_ms: Mapping[str, int], ask: AskPairs, metrics: Metrics
+        self, cache: PairCache, ttls_ms: Mapping[str, int], hears: HearsPairs, metrics: Metrics
     ) -> None:
         self._cache = cache
         self._ttls_ms = ttls_ms
-        self._ask = ask
+        self._hears = hears
         self._metrics = metrics
-        there, absent = (decide_one(Mode.SOLARIS, age_ms, Ages(0, 0)) for age_ms in (0, -1))
-        self._sources = np.array([there.source, absent.source], dtype=np.uint8)
 
-    def read(self, models: Sequence[str], request: RankRequest) -> dict[str, PairRows]:
-        """By model, the embeddings of the request's user with its candidates."""
-        return {model: self._read(model, request) for model in models}
+    def read(
+        self, models: Sequence[str], request: RankRequest, users: Mapping[str, UserRow]
+    ) -> dict[str, PairRows]:
+        """By model, the embeddings of the request's user with its candidates. users: his own, in
+        the ranker's order of user models."""
+        vector = vector_of(users) if models else None
+        return {model: self._read(model, request, vector) for model in models}
 
-    def after_reply(self, request: RankRequest, pairs: Mapping[str, PairRows]) -> None:
-        """Asks for the pairs that were absent or too old, and counts."""
-        for model, rows in pairs.items():
-            known = rows.ages_ms >= 0
-            self._metrics.served_pairs(model, rows.counts, rows.ages_ms[known])
-            if rows.counts[Source.DEFAULT]:
-                self._ask(model, request.user, request.item_hashes[~known])
+    def after_reply(self, request: RankRequest, reply: RankReply) -> None:
+        """Counts, and tells of what was asked."""
+        vector = vector_of(reply.users) if reply.pairs else None
+        for model, rows in reply.pairs.items():
+            direct = rows.sources == Source.DIRECT
+            self._metrics.served_pairs(model, rows.counts, rows.ages_ms[direct])
+            if vector is not None:
+                self._cache.heard(model, request.user, vector)
+            self._hears.asked(model, request, rows, reply.scores, vector)
 
-    def _read(self, model: str, request: RankRequest) -> PairRows:
-        items = request.item_hashes
-        reading = self._cache.read(model, request.user, items, self._ttls_ms[model])
-        absent = reading.ages_ms < 0
-        sources = self._sources[absent.view(np.uint8)]
-        counts = np.bincount(sources, minlength=len(Source)).tolist()
-        return PairRows(reading.rows, sources, reading.ages_ms, counts)
+    def _read(self, model: str, request: RankRequest, vector: F32 | None) -> PairRows:
+        ttl_ms = self._ttls_ms[model]
+        reading = self._cache.read(model, request.user, request.item_hashes, ttl_ms, vector)
+        counts = np.bincount(reading.sources, minlength=len(Source)).tolist()
+        return PairRows(reading.rows, reading.sources, reading.ages_ms, counts)
+
+
+def vector_of(users: Mapping[str, UserRow]) -> F32 | None:
+    """The user's embedding of the first model, None where nothing is known of him."""
+    first = next(iter(users.values()), None)
+    return None if first is None or first.source is Source.DEFAULT else first.row

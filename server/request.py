@@ -31,6 +31,7 @@ class Source(IntEnum):
     USER_MEAN = 4  # pair models: mean over the user's own pairs
     NEIGHBOUR = 5  # pair models: mean over similar users, same item
     DEFAULT = 6  # the model's default vector
+    RECENT = 7  # pair models: mean over the user's last pairs
 
     @property
     def label(self) -> str:
@@ -93,7 +94,7 @@ class PairRows:
 class RankReply:
     """order: int64 [k], positions in the request, best first; scores: float32 [n], all of them.
 
-    task_scores: float32 [n, tasks] with `explain`. stages_ns: stage name -> nanoseconds. pairs: by
+    task_scores: float32 [n, tasks]. stages_ns: stage name -> nanoseconds. pairs: by
     pair model of the ranker.
     """
 

@@ -74,7 +74,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         metrics.store = lambda: {**cache.stats(), **pair_cache.stats()}
         pipeline = Pipeline(
             cache,
-            PairReader(pair_cache, _ttls_ms(config), missed.ask, metrics),
+            PairReader(pair_cache, _ttls_ms(config), missed, metrics),
             batcher,
             refresher.schedule,
             engine.score,

@@ -35,7 +35,7 @@ NEEDS_SEED = ("random.Random", "numpy.random.default_rng")
 # Who may import the extensions (import-linter cannot see into compiled modules).
 NATIVE_IMPORTERS = (
     "server/cache",
-    "server/pair_cache.py",
+    "server/pair_",
     "server/history",
     "server/http/",
     "server/metrics",

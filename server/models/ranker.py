@@ -135,6 +135,25 @@ def _log_scale(values: F32) -> F32:
     return scaled
 
 
+def with_all_sources(tensors: Tensors, shape: RankerShape) -> Tensors:
+    """A ranker's arrays with a row of layer 1 for each `Source`. One that was trained when there
+    were fewer takes a later source (RECENT) for USER_MEAN. KeyError or ValueError when the arrays
+    do not fit the shape."""
+    whole = {"source": _source_rows(tensors["source"], shape.user_models)}
+    if shape.pair_models:
+        whole["pair_source"] = _source_rows(tensors["pair_source"], shape.pair_models)
+    return {**tensors, **whole}
+
+
+def _source_rows(part: F32, models: int) -> F32:
+    by_model = part.reshape(models, -1, part.shape[1])
+    missing = max(0, len(Source) - by_model.shape[1])
+    like = by_model[:, Source.USER_MEAN : Source.USER_MEAN + 1]
+    whole = np.concatenate([by_model, np.repeat(like, missing, axis=1)], axis=1)
+    rows: F32 = whole.reshape(-1, part.shape[1])
+    return rows
+
+
 class Ranker:
     """A `RankerModel` from a snapshot's arrays (names as in `ranker_training.RankerNet`)."""
 
@@ -145,6 +164,7 @@ class Ranker:
         self.tasks = shape.tasks
         self.item_features = shape.item_features
         self._shape = shape
+        tensors = with_all_sources(tensors, shape)
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         self._items = ItemTable(
             *(tensors[f"items.{name}"] for name in ("hashes", "sums", "counts", "prior"))

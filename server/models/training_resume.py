@@ -15,7 +15,12 @@ import torch
 
 from predawn.server.errors import ConfigError, SnapshotError
 from predawn.server.models.loading import RANKER_FILE, TOWER_FILE
-from predawn.server.models.ranker import Encoding, RankerShape, ranker_shape
+from predawn.server.models.ranker import (
+    Encoding,
+    RankerShape,
+    ranker_shape,
+    with_all_sources,
+)
 from predawn.server.models.ranker_training import RankerNet, Standard, untrained_ranker
 from predawn.server.models.snapshots import Snapshot, Tensors, load_snapshot
 from predawn.server.models.training_examples import Items
@@ -126,15 +131,16 @@ def resume_from(path: Path, tasks: tuple[str, ...], item_features: tuple[str, ..
 def _read(snapshot: Snapshot) -> Resumed:
     described = snapshot.section("user_tower")["shape"]
     tower = snapshot.read(TOWER_FILE)
+    shape = ranker_shape(snapshot.section("ranker"))
     return Resumed(
         version=snapshot.version,
         size=str(snapshot.section("training").get("size", "small")),
         tower_shape=tower_shape(described),
-        ranker_shape=ranker_shape(snapshot.section("ranker")),
+        ranker_shape=shape,
         length=int(snapshot.section("history")["length"]),
         prior=tower["prior"].astype(np.float64),
         tower=trainable_tower(described, tower),
-        ranker=snapshot.read(RANKER_FILE),
+        ranker=with_all_sources(snapshot.read(RANKER_FILE), shape),
     )
 
 

@@ -27,7 +27,7 @@ from predawn.server.replay.embeddings import Embeddings
 from predawn.server.replay.engine import SimEngine
 from predawn.server.replay.options import ReplayOptions
 from predawn.server.replay.recording import Recording
-from predawn.server.request import F32, U64, RankBatch, RankRequest, UserId
+from predawn.server.request import F32, PairRows, RankBatch, RankRequest
 from predawn.server.simloop import LoopClock, SimLoop
 from predawn.server.traces import Trace
 
@@ -80,7 +80,7 @@ class World:
         )
         self._pipeline = Pipeline(
             self.cache,
-            PairReader(PairCache([], self._clock), {}, _no_pairs, self.metrics),
+            PairReader(PairCache([], self._clock), {}, _NoPairs(), self.metrics),
             self._batcher,
             self._refresher.schedule,
             partial(_off_loop, ranker),
@@ -197,8 +197,13 @@ def _columns(trace: Trace, names: tuple[str, ...]) -> F32:
     return columns
 
 
-def _no_pairs(model: str, user: UserId, items: U64) -> None:
-    """A replay has no pair models yet: there is none to miss."""
+class _NoPairs:
+    """A replay has no pair models yet: there is none to ask for."""
+
+    def asked(
+        self, model: str, request: RankRequest, rows: PairRows, scores: F32, vector: F32 | None
+    ) -> None:
+        """Never called."""
 
 
 async def _off_loop(ranker: RankerModel, name: str, batch: RankBatch) -> F32:

@@ -16,7 +16,7 @@ from predawn.server.clock import Clock
 from predawn.server.engine import Computed, EmbedsPairs
 from predawn.server.metrics import Metrics
 from predawn.server.pair_cache import PairCache
-from predawn.server.request import U64, UserId, UserItems
+from predawn.server.request import F32, U64, PairRows, RankRequest, Source, UserId, UserItems
 from predawn.server.speculation.missed_queue import MissedQueue, PairLimits
 
 __all__ = ["MissedPairs", "PairLimits"]
@@ -60,6 +60,14 @@ class MissedPairs:
         self._metrics = metrics
         self._running: _Running | None = None
         self._asked = asyncio.Event()
+
+    def asked(
+        self, model: str, request: RankRequest, rows: PairRows, scores: F32, vector: F32 | None
+    ) -> None:
+        """`HearsPairs`: has those computed that the request has missed."""
+        missed = rows.sources != Source.DIRECT
+        if missed.any():
+            self.ask(model, request.user, request.item_hashes[missed])
 
     def ask(self, model: str, user: UserId, items: U64) -> None:
         """Has the pairs of `user` and `items` uint64 [n], each once, computed behind the

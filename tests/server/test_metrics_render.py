@@ -12,7 +12,7 @@ from predawn.server.request import Lane, Source
 @pytest.fixture
 def metrics() -> Metrics:
     counted = Metrics(["sum"], ["ctr"], ["fm"])
-    counted.served_pairs("fm", [2, 0, 0, 0, 0, 0, 3], np.array([5_000, 90_000]))
+    counted.served_pairs("fm", [2, 0, 0, 0, 0, 0, 3, 0], np.array([5_000, 90_000]))
     counted.missed("fm", "ok", 2)
     counted.pairs_waiting = lambda: {"fm": 7}
     counted.request("ctr", 200, 3_000_000)

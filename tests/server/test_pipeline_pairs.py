@@ -55,7 +55,7 @@ def test_a_missed_pair_is_there_for_the_next_request(user: UserId, number: float
         assert second == NOTHING
         assert third[0] is Source.DIRECT
         assert 90 <= third[1] <= 105
-        assert reply.pairs["fm"].counts == [2, 0, 0, 0, 0, 0, 1]
+        assert reply.pairs["fm"].counts == [2, 0, 0, 0, 0, 0, 1, 0]
         assert not reply.degraded
 
     play(setup("fm"), use)

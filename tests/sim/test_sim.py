@@ -16,7 +16,8 @@ from sim.world import Setup, World
 from predawn.server.batcher import Batcher, BatcherLimits
 from predawn.server.clock import Clock
 from predawn.server.metrics import Metrics
-from predawn.server.pair_cache import PairCache, PairReading, _Stores
+from predawn.server.pair_cache import PairCache, PairReading
+from predawn.server.pair_stores import PairStores
 from predawn.server.pipeline_rank import _side_by_side
 from predawn.server.pipeline_wait import Wait, computed
 from predawn.server.policy import Ages, Cell, Mode, ModelPolicy, decide_one
@@ -114,14 +115,14 @@ def patient(
     return computed(batcher, clock, metrics, user, later, rows)
 
 
-def forget_the_user(stores: _Stores, user: UserId, items: U64) -> U64:
+def forget_the_user(stores: PairStores, user: UserId, items: U64) -> U64:
     return _keys(stores, "" if isinstance(user, str) else 0, items)
 
 
 def forget_the_ttl(
-    cache: PairCache, model: str, user: UserId, items: U64, max_age_ms: int
+    cache: PairCache, model: str, user: UserId, items: U64, max_age_ms: int, vector: F32 | None
 ) -> PairReading:
-    return _read(cache, model, user, items, 10**9)
+    return _read(cache, model, user, items, 10**9, vector)
 
 
 def swapped(pairs: Sequence[PairRows]) -> tuple[F32, U8]:
@@ -129,7 +130,7 @@ def swapped(pairs: Sequence[PairRows]) -> tuple[F32, U8]:
 
 
 _entry = Batcher._entry
-_keys = _Stores.keys
+_keys = PairStores.keys
 _read = PairCache.read
 
 
@@ -147,8 +148,8 @@ _read = PairCache.read
         ("predawn.server.batcher.ShareAccount.may_start", lambda *_: True),
         ("predawn.server.batcher_queue.Entry.lane_wanted", lambda _: Lane.WAIT),
         ("predawn.server.cache_table.average", lambda raw, before, _: average(raw, before)),
-        ("predawn.server.pair_cache._Stores.age_limit_ms", lambda *limits: limits[-1]),
-        ("predawn.server.pair_cache._Stores.keys", forget_the_user),
+        ("predawn.server.pair_table.PairStores.invalidate", lambda *_: None),
+        ("predawn.server.pair_table.PairStores.keys", forget_the_user),
         ("predawn.server.pipeline_pairs.PairCache.read", forget_the_ttl),
         ("predawn.server.speculation.missed.MissedPairs.invalidated", lambda *_: None),
         ("predawn.server.speculation.missed.MissedQueue._trim", lambda *_: 0),

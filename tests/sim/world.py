@@ -21,6 +21,7 @@ from predawn.server.policy import ModelPolicy
 from predawn.server.refresher import Refresher
 from predawn.server.request import (
     F32,
+    U8,
     Lane,
     RankBatch,
     RankReply,
@@ -108,8 +109,15 @@ class WatchedPairs(PairCache):
 
     landed: Callable[[str, Sequence[UserItems], int], None]
 
-    def land(self, model: str, wanted: Sequence[UserItems], raw: F32, snapshot: int) -> int:
-        written = super().land(model, wanted, raw, snapshot)
+    def land(
+        self,
+        model: str,
+        wanted: Sequence[UserItems],
+        raw: F32,
+        snapshot: int,
+        origin: U8 | int = 0,
+    ) -> int:
+        written = super().land(model, wanted, raw, snapshot, origin)
         self.landed(model, wanted, snapshot)
         return written
 
@@ -157,7 +165,7 @@ class World:
         ttls_ms = {name: limits.ttl_ms for name, limits in setup.pairs.items()}
         self.pipeline = Pipeline(
             self.cache,
-            PairReader(self.pairs, ttls_ms, self.missed.ask, self.metrics),
+            PairReader(self.pairs, ttls_ms, self.missed, self.metrics),
             self.batcher,
             self.refresher.schedule,
             self._off_loop,

@@ -61,7 +61,7 @@ async def computed(services: Services, pairs: int) -> None:
 
 
 def sources(direct: int, default: int) -> dict[str, int]:
-    return {"direct": direct, "user_mean": 0, "neighbour": 0, "default": default}
+    return {"direct": direct, "user_mean": 0, "recent": 0, "neighbour": 0, "default": default}
 
 
 @pytest.mark.parametrize("user", [b"7", b'"seven"'])

@@ -65,14 +65,14 @@ def test_pairs_are_counted_by_source_and_explained_in_the_order_of_items() -> No
     async def with_pairs(request: RankRequest) -> RankReply:
         reply = await last_is_best(request)
         rows = np.zeros((3, 2), dtype=np.float32)
-        reply.pairs = {"fm": PairRows(rows, sources, ages_ms, [2, 0, 0, 0, 0, 0, 1])}
+        reply.pairs = {"fm": PairRows(rows, sources, ages_ms, [2, 0, 0, 0, 0, 0, 1, 0])}
         return reply
 
     async def test(it: Rig) -> None:
         body = b'{"user":1,"items":[10,20,30],"top_k":2,"explain":true}'
         reply = (await it.client.post("/v1/rank", body)).json
         assert reply["sources"]["pairs"] == {
-            "fm": {"direct": 2, "user_mean": 0, "neighbour": 0, "default": 1}
+            "fm": {"direct": 2, "user_mean": 0, "recent": 0, "neighbour": 0, "default": 1}
         }
         assert [item["id"] for item in reply["items"]] == [30, 20]
         assert reply["explain"]["pairs"] == {

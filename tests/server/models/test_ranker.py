@@ -64,15 +64,34 @@ def test_what_a_known_pair_holds_matters_and_what_a_missing_one_holds_does_not(s
     assert np.abs(model.score(batch) - before).max() > 1e-4
 
 
-@pytest.mark.parametrize("source", range(7))
-def test_the_source_of_a_pair_is_a_feature(source: int) -> None:
+@pytest.mark.parametrize("source", Source)
+def test_the_source_of_a_pair_is_a_feature(source: Source) -> None:
     parts = ranker(shape=PAIR_RANKER)
     batch = rank_batch([8], parts.items, shape=PAIR_RANKER)
     batch.pair_sources[:] = source
     batch.pairs[:] = 1
     before = Ranker(PAIR_RANKER, parts.tensors).score(batch)
-    parts.tensors["pair_source"][7 + source] += 1
+    parts.tensors["pair_source"][len(Source) + source] += 1
     assert np.abs(Ranker(PAIR_RANKER, parts.tensors).score(batch) - before).max() > 1e-4
+
+
+def test_a_ranker_trained_before_there_were_means_of_last_pairs_takes_them_for_means_of_all() -> None:
+    parts = ranker(shape=PAIR_RANKER)
+    batch = rank_batch([8], parts.items, shape=PAIR_RANKER)
+    before = dict(parts.tensors)
+    for name, models in (("source", PAIR_RANKER.user_models), ("pair_source", 2)):
+        part = before[name].reshape(models, len(Source), -1)[:, : Source.RECENT]
+        before[name] = part.reshape(models * Source.RECENT, -1).copy()
+    old, new = Ranker(PAIR_RANKER, before), Ranker(PAIR_RANKER, parts.tensors)
+    for source in (Source.DIRECT, Source.DEFAULT, Source.USER_MEAN):
+        batch.pair_sources[:] = source
+        assert old.score(batch).tobytes() == new.score(batch).tobytes()
+    as_mean = old.score(batch)
+    batch.pair_sources[:] = Source.RECENT
+    assert old.score(batch).tobytes() == as_mean.tobytes()
+    before["pair_source"] = before["pair_source"][:-1]
+    with pytest.raises(ValueError, match="reshape"):
+        Ranker(PAIR_RANKER, before)
 
 
 def test_scores_are_probabilities_even_at_the_extremes() -> None:
@@ -86,8 +105,8 @@ def test_scores_are_probabilities_even_at_the_extremes() -> None:
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-@pytest.mark.parametrize("source", range(7))
-def test_the_source_of_an_embedding_is_a_feature(source: int) -> None:
+@pytest.mark.parametrize("source", Source)
+def test_the_source_of_an_embedding_is_a_feature(source: Source) -> None:
     parts = ranker()
     parts.tensors["source"][source] += 1
     batch = rank_batch([4], parts.items)

@@ -13,7 +13,7 @@ def test_the_document_has_the_promised_members() -> None:
     model = found["models"]["user"]
     assert sum(model["sources"].values()) == found["requests"] == 200
     assert set(model["sources"]) == {
-        "direct", "computed", "stale", "failover", "user_mean", "neighbour", "default",
+        "direct", "computed", "stale", "failover", "user_mean", "neighbour", "default", "recent",
     }  # fmt: skip
     assert model["inferences"] + model["inferences_saved"] == 200
     assert model["direct_hit_rate"] == pytest.approx(model["sources"]["direct"] / 200)
