@@ -1,7 +1,8 @@
 """Builds the extensions; everything else is in pyproject.toml.
 
 Switches, all by environment:
-  PREDAWN_EXTENSIONS=core|layers|codec|torture|ledger|predictor   build one of them only (default: all)
+  PREDAWN_EXTENSIONS=core|layers|codec|torture|ledger|predictor|aggregates
+                                  build one of them only (default: all)
   PREDAWN_SANITIZE=address|thread|undefined   instrumented build
   PREDAWN_DEBUG=1                 no optimisation, assertions on
 """
@@ -52,6 +53,11 @@ def layers() -> Extension:
 def predictor() -> Extension:
     """Which pairs are asked for next."""
     return _bound("_predictor", ["csrc/predictor.cpp"])
+
+
+def aggregates() -> Extension:
+    """What is known of items over all users."""
+    return _bound("_aggregates", ["csrc/aggregates.cpp"])
 
 
 def torture() -> Extension:
@@ -105,6 +111,7 @@ def extensions() -> list[Extension]:
         "ledger": ledger,
         "predictor": predictor,
         "torture": torture,
+        "aggregates": aggregates,
     }
     chosen = [make() for name, make in bound.items() if only in ("", name)]
     return chosen + (codec() if only in ("", "codec") else [])

@@ -6,7 +6,7 @@ the config, everything else from enums. `metrics_render.render` turns this into 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,9 @@ PAIR_SOURCES = (
 MODEL_CHANGES: tuple[str, ...] = ("load", "load_failed", "swap", "rollback")
 """What is done to the version of a model."""
 
+SERVED_LOG_OUTCOMES: tuple[str, ...] = ("written", "dropped", "failed")
+"""Per logged request: in a file; the buffer was full; its file could not be written."""
+
 Gauge = Callable[[], Mapping[str, int]]
 
 
@@ -56,6 +59,43 @@ class EngineCounts:
     compiles: int = 0
     kept: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCounts:
+    """What became of the pairs of one model that were computed. outcomes: of all that have an end,
+    by origin and outcome; open: those that have none, by origin; unread: of these, readable;
+    lead_ms: from issue to first use; age_at_use_ms: from landing to first use."""
+
+    outcomes: Mapping[str, Mapping[str, int]]
+    open: Mapping[str, int]
+    unread: int
+    lead_ms: Histogram
+    age_at_use_ms: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class SpeculationCounts:
+    """What speculation says of one pair model. tokens: pairs that the budget would pay for now;
+    price: the value that a pair must have to be computed now; throttle: share of its budget that
+    speculation grants itself, 1: all of it; sentence: why."""
+
+    ledger: LedgerCounts
+    tokens: float = 0.0
+    price: float = 0.0
+    throttle: float = 1.0
+    sentence: str = ""
+
+
+@dataclass(slots=True)
+class ServedLogCounts:
+    """What the served-feature log has done. rows: requests of its share by SERVED_LOG_OUTCOMES;
+    files, bytes: there now; files_removed: for the limit on all."""
+
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVED_LOG_OUTCOMES, 0))
+    files: int = 0
+    bytes: int = 0
+    files_removed: int = 0
 
 
 VersionStates = Callable[[], Mapping[str, Mapping[str, int]]]
@@ -111,7 +151,9 @@ class Metrics:
         self.engine: Callable[[], EngineCounts] = EngineCounts
         self.queue_depth: Gauge = dict
         self.pairs_waiting: Gauge = dict
+        self.speculation: Callable[[], Mapping[str, SpeculationCounts]] = dict
         self.store: StoreStats = dict
+        self.served_log = ServedLogCounts()
 
     def request(self, ranker: str, code: int, took_ns: int) -> None:
         """One answered request; a ranker that is not configured counts under "unknown"."""
@@ -207,6 +249,7 @@ class Metrics:
             "pairs_waiting": dict(self.pairs_waiting()),
             "versions": {name: dict(each) for name, each in self.model_versions().items()},
             "store": {name: dict(stats) for name, stats in self.store().items()},
+            "served_log": asdict(self.served_log),
         }
 
 

@@ -41,6 +41,7 @@ NATIVE_IMPORTERS = (
     "server/metrics",
     "server/models/",
     "server/replay/",
+    "server/speculation/",
     "server/stabilise.py",
     "server/traces_data.py",
     "bench/",
