@@ -24,6 +24,7 @@ from predawn.server.config_section import (
     duration_ms,
     size_bytes,
 )
+from predawn.server.config_served_log import ServedLogConfig
 from predawn.server.errors import nearest
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "PairModelConfig",
     "RankerConfig",
     "Section",
+    "ServedLogConfig",
     "SpeculationConfig",
     "StoreConfig",
     "UserModelConfig",
@@ -183,6 +185,7 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()  # pyright: ignore
     batcher: BatcherConfig = BatcherConfig()  # pyright: ignore
     history: HistoryConfig = HistoryConfig()  # pyright: ignore
+    served_log: ServedLogConfig = ServedLogConfig()  # pyright: ignore
     models: dict[Name, UserModelConfig] = Field({}, description="User models by name.")
     pairs: dict[Name, PairModelConfig] = Field({}, description="Pair models by name.")
     rankers: dict[Name, RankerConfig] = Field({}, description="Rankers by name; first: default.")

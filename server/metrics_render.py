@@ -66,6 +66,7 @@ class _MetricsCollector(Collector):
         yield from _engine_health(self._metrics)
         yield from _versions(self._metrics)
         yield from _store(self._metrics)
+        yield from _served_log(self._metrics)
 
 
 def _requests(metrics: Metrics) -> Iterator[Metric]:
@@ -240,6 +241,25 @@ def _store(metrics: Metrics) -> Iterator[Metric]:
         for model, table in stats.items():
             family.add_metric([model], table.get(field, 0))
         yield family
+
+
+def _served_log(metrics: Metrics) -> Iterator[Metric]:
+    log = metrics.served_log
+    rows = CounterMetricFamily(
+        "predawn_served_log_rows", "Requests for the served-feature log.", labels=["outcome"]
+    )
+    for outcome, count in log.rows.items():
+        rows.add_metric([outcome], count)
+    yield rows
+    removed = CounterMetricFamily(
+        "predawn_served_log_files_removed", "Files of the log removed for its size limit."
+    )
+    removed.add_metric([], log.files_removed)
+    yield removed
+    for name, value in (("files", log.files), ("bytes", log.bytes)):
+        gauge = GaugeMetricFamily(f"predawn_served_log_{name}", f"The log now: {name}.")
+        gauge.add_metric([], value)
+        yield gauge
 
 
 def _add(

@@ -99,7 +99,7 @@ class Pipeline:
             scores=ranked,
             users=rows,
             degraded=bool(failure) or any(row.reason for row in rows.values()),
-            task_scores=scores if request.explain else None,
+            task_scores=scores,
             tasks=ranker.model.tasks,
             stages_ns=stages_ns,
             pairs=pairs,

@@ -22,11 +22,12 @@ from predawn.server.history import History
 from predawn.server.http.services import Services
 from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
-from predawn.server.pair_cache import PairCache
+from predawn.server.pair_cache import FillRules, PairCache
 from predawn.server.pipeline import Pipeline
 from predawn.server.pipeline_pairs import PairReader
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.refresher import Refresher
+from predawn.server.request import Source
 from predawn.server.speculation.missed import MissedPairs, PairLimits
 from predawn.server.versions import ServedModel, Versions
 from predawn.server.wiring_models import (
@@ -38,6 +39,7 @@ from predawn.server.wiring_models import (
     recipes,
     try_in_engine,
 )
+from predawn.server.wiring_served_log import logged
 
 _HANGS = 5  # a batch counts as hung; after so many times as long its process is killed
 
@@ -85,6 +87,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         )
         versions = _versions(config, models, engine, cache, pair_cache, clock, metrics)
         ends.callback(versions.close)
+        ranking = await ends.enter_async_context(
+            logged(config, pipeline, models, versions, clock, metrics)
+        )
         tasks = await ends.enter_async_context(asyncio.TaskGroup())
         background = [
             tasks.create_task(work, name=name)
@@ -101,7 +106,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             config=config,
             clock=clock,
             metrics=metrics,
-            pipeline=pipeline,
+            pipeline=ranking,
             history=history,
             refresher=refresher,
             cache=cache,
@@ -143,7 +148,7 @@ def _caches(config: Config, models: Models, clock: Clock) -> tuple[UserCache, Pa
         place=place,
     )
     pairs = [_pair_table(config, name, models) for name in config.pairs]
-    return users, PairCache(pairs, clock, place=place)
+    return users, PairCache(pairs, clock, place=place, fills=_fills(config))
 
 
 def _versions(
@@ -228,6 +233,15 @@ def _missed(
     hang_after_ms = config.engine.hang_after
     share = batcher.share_below()
     return MissedPairs(engine, cache, limits, share, hang_after_ms, clock, metrics)
+
+
+def _fills(config: Config) -> dict[str, FillRules]:
+    return {
+        name: FillRules(
+            tuple(Source[level.upper()] for level in each.fills), each.fill_ttl, each.recent_length
+        )
+        for name, each in config.pairs.items()
+    }
 
 
 def _ttls_ms(config: Config) -> dict[str, int]:

@@ -86,6 +86,7 @@ def summary(config: Config) -> dict[str, object]:
         mode="json",
         exclude={
             "history": {"path"},
+            "served_log": {"path"},
             "models": {"__all__": private},
             "pairs": {"__all__": private},
             "rankers": {"__all__": private},

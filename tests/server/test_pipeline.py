@@ -274,7 +274,8 @@ def test_items_are_ordered_by_score_and_cut_to_top_k() -> None:
         assert reply.scores.flags.c_contiguous
         assert reply.scores.shape == (5,)
         assert set(reply.stages_ns) == {"lookup", "wait", "rank"}
-        assert (reply.task_scores, reply.tasks) == (None, ("click", "like"))
+        assert reply.task_scores is not None and reply.tasks == ("click", "like")
+        assert reply.task_scores.shape == (5, 2)
         assert len((await world.ask(1)).order) == 5
 
     play(Setup({"m": policy(Mode.SOAP)}), use)
