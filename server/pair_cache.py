@@ -61,6 +61,7 @@ class PairCache:
             for name, spec in {spec.model: spec for spec in specs}.items()
         }
         self._clock = clock
+        self._latest_ms = 0  # of what was written: the clock may have gone back since
         self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
         self._logged_ns = -_LOG_EVERY_NS
@@ -137,7 +138,9 @@ class PairCache:
         ORIGIN_SPECULATIVE ones have to live in the store's quota for them until a request reads
         them. `ready` first."""
         origins: U8 = np.broadcast_to(np.asarray(origin, dtype=np.uint8), len(raw))
-        return self._tables[model].land(wanted, raw, snapshot, self._clock.wall_ms(), origins)
+        now_ms = self._clock.wall_ms()
+        self._latest_ms = max(self._latest_ms, now_ms)
+        return self._tables[model].land(wanted, raw, snapshot, now_ms, origins)
 
     def on_invalidate(self, watcher: InvalidationWatcher) -> None:
         """`watcher(model, users)` is called at every invalidation, so that a computation under way
@@ -146,12 +149,14 @@ class PairCache:
 
     def invalidate(self, users: Sequence[UserId], models: Sequence[str] | None) -> None:
         """Forgets all pairs of `users` in `models` (None: all) and tells the watchers. UnknownName
-        before anything is changed."""
+        before anything is changed. Where the clock has gone back, what is written until it has made
+        up for that is taken for older, too."""
         for at, name in enumerate(models or ()):
             if name not in self._tables:
                 raise UnknownName(f"models[{at}]", name, self._tables)
+        self._latest_ms = max(self._latest_ms, self._clock.wall_ms())
         for name in dict.fromkeys(self._tables if models is None else models):
-            self._tables[name].invalidate(list(dict.fromkeys(users)), self._clock.wall_ms())
+            self._tables[name].invalidate(list(dict.fromkeys(users)), self._latest_ms)
             for watcher in self._watchers:
                 watcher(name, users)
 

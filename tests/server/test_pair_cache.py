@@ -171,6 +171,21 @@ def test_a_clock_that_goes_back_serves_nothing_from_before_an_invalidation() -> 
     assert cache.read("fm", 7, items_of([1]), HOUR_MS).ages_ms.tolist() == [-1]
 
 
+def test_an_invalidation_after_the_clock_went_back_takes_what_was_written_before_that() -> None:
+    clock = SetClock()
+    cache = cache_of(clock)
+    land(cache, [(7, [1])], counting(0, 1))
+    clock.now_ms -= 5_000
+    cache.invalidate([7], None)
+    for _ in range(2):
+        clock.now_ms += 1_000
+        assert cache.read("fm", 7, items_of([1]), HOUR_MS).ages_ms.tolist() == [-1]
+        cache.invalidate([7], None)
+    clock.now_ms += 4_000
+    land(cache, [(7, [1])], counting(3, 1))
+    assert cache.read("fm", 7, items_of([1]), HOUR_MS).ages_ms.tolist() == [0]
+
+
 @pytest.mark.parametrize("user", [7, "anna"])
 def test_more_invalidations_than_are_kept_remove_all_pairs(user: UserId) -> None:
     """A table of 16 pairs keeps the instants of about as many users."""
