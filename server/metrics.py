@@ -26,10 +26,23 @@ REFRESH_OUTCOMES: tuple[str, ...] = ("ok", "failed", "shed", "coalesced")
 MISSED_OUTCOMES: tuple[str, ...] = (
     *("ok", "failed", "invalid", "void"),
     *("coalesced", "full", "stale"),
+    *("filtered", "unlikely", "below_price"),
 )
 """Per missed pair that was to be computed behind its request: computed; its batch failed; its row
 was not finite; its user was invalidated meanwhile; it was waiting or running already; it had to go
-from a full queue; it waited longer than its embedding would have lasted."""
+from a full queue; it waited for too long; it was in the store already; it is hardly ever asked for
+again; the budget had better uses. The same of proposed pairs."""
+
+PAIR_OUTCOMES: tuple[str, ...] = (
+    *("used", "wasted", "evicted", "failed", "void"),
+    *("replaced", "forgotten"),
+)
+"""Per computed pair: first read by a request; its ttl passed unread; gone from the store unread, or
+of a version that no longer serves; not computed, or not fit to be kept; its user was invalidated
+meanwhile; computed again; the ledger was full."""
+
+UNREAD_OUTCOMES: tuple[str, ...] = ("wasted", "evicted", "void", "replaced")
+"""Of these, what was paid for in vain."""
 
 PAIR_SOURCES = (
     Source.DIRECT,
@@ -72,6 +85,15 @@ class LedgerCounts:
     unread: int
     lead_ms: Histogram
     age_at_use_ms: Histogram
+
+    def total(self, outcome: str) -> int:
+        """Pairs of all origins that ended so."""
+        return sum(of.get(outcome, 0) for of in self.outcomes.values())
+
+    def waste(self) -> float:
+        """Of the pairs that were computed and have ended, the share that nobody read; 0 of none."""
+        unread = sum(map(self.total, UNREAD_OUTCOMES))
+        return unread / (unread + self.total("used")) if unread else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +142,13 @@ class ModelMetrics:
 
 
 class PairMetrics:
-    """Counts of one pair model. Every missed pair is waiting, running, or in `missed` once."""
+    """Counts of one pair model. Every missed pair is waiting, running, or in `missed` once, and
+    every proposed one in `proposed`."""
 
     def __init__(self) -> None:
         self.served = [0] * len(Source)
         self.missed = dict.fromkeys(MISSED_OUTCOMES, 0)
+        self.proposed = dict.fromkeys(MISSED_OUTCOMES, 0)
         self.age_ms = Histogram()  # of served embeddings that have an age
 
 
@@ -187,6 +211,10 @@ class Metrics:
         """`pairs` missed pairs ended with one of MISSED_OUTCOMES."""
         self.pairs[model].missed[outcome] += pairs
 
+    def proposed(self, model: str, outcome: str, pairs: int) -> None:
+        """`pairs` pairs that no request had missed ended with one of MISSED_OUTCOMES."""
+        self.pairs[model].proposed[outcome] += pairs
+
     def batch(self, lane: Lane, rows: int, engine_ns: int) -> None:
         """One batch given to the engine."""
         self.batches[lane] += 1
@@ -247,6 +275,7 @@ class Metrics:
             "models": {name: _model_snapshot(m) for name, m in self.models.items()},
             "pairs": {name: _pair_snapshot(m) for name, m in self.pairs.items()},
             "pairs_waiting": dict(self.pairs_waiting()),
+            "speculation": {n: _speculation_snapshot(c) for n, c in self.speculation().items()},
             "versions": {name: dict(each) for name, each in self.model_versions().items()},
             "store": {name: dict(stats) for name, stats in self.store().items()},
             "served_log": asdict(self.served_log),
@@ -271,7 +300,26 @@ def _pair_snapshot(pairs: PairMetrics) -> dict[str, Any]:
         "asked": sum(pairs.served),
         "sources": {source.label: pairs.served[source] for source in PAIR_SOURCES},
         "missed": dict(pairs.missed),
+        "proposed": dict(pairs.proposed),
         "age_ms": _quantiles(pairs.age_ms, 1.0),
+    }
+
+
+def _speculation_snapshot(counts: SpeculationCounts) -> dict[str, Any]:
+    ledger = counts.ledger
+    ended = {outcome: ledger.total(outcome) for outcome in PAIR_OUTCOMES}
+    return {
+        "issued": sum(ended.values()) + sum(ledger.open.values()),
+        "outcomes": ended,
+        "open": dict(ledger.open),
+        "unread": ledger.unread,
+        "waste": ledger.waste(),
+        "lead_ms": _quantiles(ledger.lead_ms, 1.0),
+        "age_at_use_ms": _quantiles(ledger.age_at_use_ms, 1.0),
+        "tokens": counts.tokens,
+        "price": counts.price,
+        "throttle": counts.throttle,
+        "sentence": counts.sentence,
     }
 
 

@@ -4,7 +4,7 @@ A custom collector reads the plain counters at scrape time, so counting costs an
 and nothing is registered globally.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -17,7 +17,13 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from predawn.csrc._core import Histogram
-from predawn.server.metrics import MODEL_CHANGES, PAIR_SOURCES, Metrics, cumulative
+from predawn.server.metrics import (
+    MODEL_CHANGES,
+    PAIR_SOURCES,
+    Metrics,
+    SpeculationCounts,
+    cumulative,
+)
 from predawn.server.request import Source
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +43,13 @@ _STORE_GAUGES = (
     "pending",
     "policy_sieve",
     "speculative_quota",
+)
+_SPECULATION_GAUGES: tuple[tuple[str, str, Callable[[SpeculationCounts], float]], ...] = (
+    ("unread", "Pairs in the store that nobody has read.", lambda of: of.ledger.unread),
+    ("waste_ratio", "Of the pairs that ended, those unread.", lambda of: of.ledger.waste()),
+    ("budget_tokens", "Pairs that the budget would pay for now.", lambda of: of.tokens),
+    ("price", "Value that a pair must have to be computed now.", lambda of: of.price),
+    ("throttle", "Share of its budget that speculation grants itself.", lambda of: of.throttle),
 )
 _KEPT_GAUGES = ("pages", "pages_free", "pages_used", "users")
 
@@ -62,6 +75,7 @@ class _MetricsCollector(Collector):
         yield from _requests(self._metrics)
         yield from _embeddings(self._metrics)
         yield from _pairs(self._metrics)
+        yield from _speculation(self._metrics)
         yield from _engine(self._metrics)
         yield from _engine_health(self._metrics)
         yield from _versions(self._metrics)
@@ -142,6 +156,11 @@ def _pairs(metrics: Metrics) -> Iterator[Metric]:
         "Missed pairs to be computed behind their request, by how that ended.",
         labels=["model", "outcome"],
     )
+    proposed = CounterMetricFamily(
+        "predawn_proposed_pairs",
+        "Pairs to be computed before a request asks for them, by how that ended.",
+        labels=["model", "outcome"],
+    )
     ages = HistogramMetricFamily(
         "predawn_pair_age_seconds", "Age of served pair embeddings.", labels=["model"]
     )
@@ -150,13 +169,57 @@ def _pairs(metrics: Metrics) -> Iterator[Metric]:
             served.add_metric([name, source.label], pairs.served[source])
         for outcome, count in pairs.missed.items():
             missed.add_metric([name, outcome], count)
+        for outcome, count in pairs.proposed.items():
+            proposed.add_metric([name, outcome], count)
         _add(ages, [name], pairs.age_ms, _AGES_S, 1e3)
+    coverage = GaugeMetricFamily(
+        "predawn_pair_coverage",
+        "Share of the pairs asked for, by what was served.",
+        labels=["model", "level"],
+    )
+    for name, pairs in metrics.pairs.items():
+        for source in PAIR_SOURCES:
+            share = pairs.served[source] / max(1, sum(pairs.served))
+            coverage.add_metric([name, source.label], share)
     waiting = GaugeMetricFamily(
-        "predawn_pairs_waiting", "Missed pairs not computed yet.", labels=["model"]
+        "predawn_pairs_waiting", "Pairs that wait to be computed.", labels=["model"]
     )
     for name, count in metrics.pairs_waiting().items():
         waiting.add_metric([name], count)
-    yield from (served, missed, ages, waiting)
+    yield from (served, missed, ages, coverage, waiting)
+
+
+def _speculation(metrics: Metrics) -> Iterator[Metric]:
+    ended = CounterMetricFamily(
+        "predawn_pairs_speculated",
+        "Computed pairs, by why they were and by what became of them.",
+        labels=["model", "origin", "outcome"],
+    )
+    still = GaugeMetricFamily(
+        "predawn_pairs_open",
+        "Computed pairs that nobody has read and whose time is not over.",
+        labels=["model", "origin"],
+    )
+    lead = HistogramMetricFamily(
+        "predawn_pair_lead_seconds", "From a pair's issue to its first use.", labels=["model"]
+    )
+    age = HistogramMetricFamily(
+        "predawn_pair_age_at_use_seconds", "Age of a pair at its first use.", labels=["model"]
+    )
+    found = metrics.speculation()
+    for name, counts in found.items():
+        for origin, outcomes in counts.ledger.outcomes.items():
+            for outcome, count in outcomes.items():
+                ended.add_metric([name, origin, outcome], count)
+            still.add_metric([name, origin], counts.ledger.open[origin])
+        _add(lead, [name], counts.ledger.lead_ms, _AGES_S, 1e3)
+        _add(age, [name], counts.ledger.age_at_use_ms, _AGES_S, 1e3)
+    yield from (ended, still, lead, age)
+    for metric, what, value in _SPECULATION_GAUGES:
+        gauge = GaugeMetricFamily(f"predawn_pair_{metric}", what, labels=["model"])
+        for name, counts in found.items():
+            gauge.add_metric([name], value(counts))
+        yield gauge
 
 
 def _engine(metrics: Metrics) -> Iterator[Metric]:

@@ -1,9 +1,9 @@
 """What became of the pairs of one model that were computed, and what its requests were served.
 
-Invariant: every pair that was issued is open, or has ended in exactly one of `OUTCOMES`; `check`
-proves it. A pair ends at its first direct read by a request: the reads that follow cost nothing
-and count among `asked` alone. All calls are on the event loop's thread; a clock that goes back is
-taken for standing still.
+Invariant: every pair that was issued is open, or has ended in exactly one of PAIR_OUTCOMES;
+`check` proves it. A pair ends at its first direct read by a request: the reads that follow cost
+nothing and count among `asked` alone. All calls are on the event loop's thread; a clock that goes
+back is taken for standing still.
 """
 
 import secrets
@@ -15,19 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from predawn.csrc import _core, _ledger
-from predawn.server.metrics import PAIR_SOURCES, LedgerCounts
+from predawn.server.metrics import PAIR_OUTCOMES, PAIR_SOURCES, UNREAD_OUTCOMES, LedgerCounts
 from predawn.server.request import I64, U8, U64, Source, UserId
 from predawn.server.speculation.contract import Origin
 
-OUTCOMES = ("used", "wasted", "evicted", "failed", "void", "replaced", "forgotten")
-"""First read by a request; its ttl passed unread; gone from the store unread, or of a version that
-no longer serves; not computed, or not fit to be kept; its user was invalidated meanwhile; issued
-again; the ledger was full."""
-
-_USED, _UNUSED = (
-    OUTCOMES.index("used"),
-    tuple(map(OUTCOMES.index, ("wasted", "evicted", "void", "replaced"))),
-)
+_USED = PAIR_OUTCOMES.index("used")
+_UNUSED = tuple(map(PAIR_OUTCOMES.index, UNREAD_OUTCOMES))
 _ORIGINS = tuple(origin.name.lower() for origin in Origin)
 _SETTLED_AT_ONCE = 1024
 _NAMES_LEAST = 1024
@@ -51,7 +44,7 @@ class LedgerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Sums over a time. issued: uint64 [origins]; outcomes: uint64 [origins, OUTCOMES]; asked:
+    """Sums over a time. issued: uint64 [origins]; outcomes: uint64 [origins, PAIR_OUTCOMES]; asked:
     uint64 [16], by `Source`."""
 
     issued: U64
@@ -115,6 +108,12 @@ class Ledger:
     def unread(self) -> int:
         """Of the open ones, those that have landed: what speculation holds of the store."""
         return int(self._native.unread().sum())
+
+    @property
+    def unread_ahead(self) -> int:
+        """Of these, what no request had missed when it was computed."""
+        unread = self._native.unread()
+        return int(unread.sum() - unread[Origin.MISSED])
 
     def issued(self, user: UserId, items: U64, origins: U8, now_ms: int) -> None:
         """Pairs of `user` with `items` uint64 [n], each once, were given to the engine; `origins`
@@ -185,7 +184,7 @@ class Ledger:
         ended = outcomes.sum(axis=1)
         return LedgerCounts(
             outcomes={
-                name: dict(zip(OUTCOMES, outcomes[origin].tolist(), strict=True))
+                name: dict(zip(PAIR_OUTCOMES, outcomes[origin].tolist(), strict=True))
                 for origin, name in enumerate(_ORIGINS)
             },
             open=dict(zip(_ORIGINS, (issued - ended).tolist(), strict=True)),
