@@ -1,9 +1,9 @@
 """What became of the pairs of one model that were computed, and what its requests were served.
 
-Invariant: every pair that was issued is open, or has ended in exactly one of PAIR_OUTCOMES;
-`check` proves it. A pair ends at its first direct read by a request: the reads that follow cost
-nothing and count among `asked` alone. All calls are on the event loop's thread; a clock that goes
-back is taken for standing still.
+Invariant: every pair that was issued is open, or has ended in exactly one of `OUTCOMES`; `check`
+proves it. A pair ends at its first direct read by a request: the reads that follow cost nothing
+and count among `asked` alone. All calls are on the event loop's thread; a clock that goes back is
+taken for standing still.
 """
 
 import secrets
@@ -19,8 +19,11 @@ from predawn.server.metrics import PAIR_OUTCOMES, PAIR_SOURCES, UNREAD_OUTCOMES,
 from predawn.server.request import I64, U8, U64, Source, UserId
 from predawn.server.speculation.contract import Origin
 
-_USED = PAIR_OUTCOMES.index("used")
-_UNUSED = tuple(map(PAIR_OUTCOMES.index, UNREAD_OUTCOMES))
+OUTCOMES = PAIR_OUTCOMES
+"""Columns of `Counted.outcomes`."""
+
+_USED = OUTCOMES.index("used")
+_UNUSED = tuple(map(OUTCOMES.index, UNREAD_OUTCOMES))
 _ORIGINS = tuple(origin.name.lower() for origin in Origin)
 _SETTLED_AT_ONCE = 1024
 _NAMES_LEAST = 1024
@@ -44,7 +47,7 @@ class LedgerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Sums over a time. issued: uint64 [origins]; outcomes: uint64 [origins, PAIR_OUTCOMES]; asked:
+    """Sums over a time. issued: uint64 [origins]; outcomes: uint64 [origins, OUTCOMES]; asked:
     uint64 [16], by `Source`."""
 
     issued: U64
@@ -184,7 +187,7 @@ class Ledger:
         ended = outcomes.sum(axis=1)
         return LedgerCounts(
             outcomes={
-                name: dict(zip(PAIR_OUTCOMES, outcomes[origin].tolist(), strict=True))
+                name: dict(zip(OUTCOMES, outcomes[origin].tolist(), strict=True))
                 for origin, name in enumerate(_ORIGINS)
             },
             open=dict(zip(_ORIGINS, (issued - ended).tolist(), strict=True)),

@@ -4,9 +4,36 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from predawn.server.metrics import EngineCounts, Metrics
+from predawn.csrc._core import Histogram
+from predawn.server.metrics import (
+    PAIR_OUTCOMES,
+    EngineCounts,
+    LedgerCounts,
+    Metrics,
+    SpeculationCounts,
+)
 from predawn.server.metrics_render import render
 from predawn.server.request import Lane, Source
+
+
+def _shown(outcome: str) -> dict[str, str]:
+    return {"model": "fm", "origin": "shown", "outcome": outcome}
+
+
+def speculation() -> SpeculationCounts:
+    """Of 10 pairs computed ahead, 3 read, 2 not, 5 open."""
+    lead_ms, age_ms = Histogram(), Histogram()
+    for ms in (4_000, 20_000, 70_000):
+        lead_ms.record(ms)
+        age_ms.record(ms // 2)
+    shown = dict.fromkeys(PAIR_OUTCOMES, 0) | {"used": 3, "wasted": 1, "evicted": 1}
+    none = dict.fromkeys(PAIR_OUTCOMES, 0) | {"failed": 2}
+    ledger = LedgerCounts(
+        {"shown": shown, "popular": none}, {"shown": 5, "popular": 0}, 4, lead_ms, age_ms
+    )
+    return SpeculationCounts(
+        ledger, tokens=12.5, price=0.25, throttle=0.05, sentence="few are read"
+    )
 
 
 @pytest.fixture
@@ -15,6 +42,7 @@ def metrics() -> Metrics:
     counted.served_pairs("fm", [2, 0, 0, 0, 0, 0, 3, 0], np.array([5_000, 90_000]))
     counted.missed("fm", "ok", 2)
     counted.pairs_waiting = lambda: {"fm": 7}
+    counted.speculation = lambda: {"fm": speculation()}
     counted.request("ctr", 200, 3_000_000)
     counted.request("ctr", 200, 40_000_000)
     counted.stage("lookup", 20_000)
@@ -51,6 +79,19 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 @pytest.mark.parametrize(
     ("name", "labels", "value"),
     [
+        ("predawn_pairs_speculated_total", _shown("used"), 3),
+        ("predawn_pairs_speculated_total", _shown("void"), 0),
+        ("predawn_pairs_open", {"model": "fm", "origin": "shown"}, 5),
+        ("predawn_pair_unread", {"model": "fm"}, 4),
+        ("predawn_pair_waste_ratio", {"model": "fm"}, 0.4),
+        ("predawn_pair_lead_seconds_count", {"model": "fm"}, 3),
+        ("predawn_pair_lead_seconds_bucket", {"model": "fm", "le": "30.0"}, 2),
+        ("predawn_pair_age_at_use_seconds_sum", {"model": "fm"}, 47),
+        ("predawn_pair_budget_tokens", {"model": "fm"}, 12.5),
+        ("predawn_pair_price", {"model": "fm"}, 0.25),
+        ("predawn_pair_throttle", {"model": "fm"}, 0.05),
+        ("predawn_pair_coverage", {"model": "fm", "level": "direct"}, 0.4),
+        ("predawn_pair_coverage", {"model": "fm", "level": "neighbour"}, 0),
         ("predawn_requests_total", {"ranker": "ctr", "code": "200"}, 2),
         ("predawn_request_seconds_count", {}, 2),
         ("predawn_request_seconds_sum", {}, 0.043),
@@ -121,3 +162,10 @@ def test_every_name_is_ours_and_renders_twice(metrics: Metrics) -> None:
 
 def test_a_server_that_has_done_nothing_renders() -> None:
     assert samples(Metrics([], []))["predawn_request_seconds_count", ()] == 0
+
+
+def test_the_account_as_plain_data_adds_up(metrics: Metrics) -> None:
+    found = metrics.snapshot()["speculation"]["fm"]
+    assert found["issued"] == sum(found["outcomes"].values()) + sum(found["open"].values()) == 12
+    assert found["waste"] == 0.4 and found["sentence"] == "few are read"
+    assert 0.9 * 20_000 < found["lead_ms"]["p50"] < 1.1 * 20_000
