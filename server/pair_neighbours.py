@@ -208,7 +208,7 @@ def _table(kind: NeighbourKind, dim: int, limits: NeighbourLimits) -> ItemAggreg
 
 def _mixed(items: U64, cluster: int) -> U64:
     """Keys of (cluster, item): the finaliser of SplitMix64 over both."""
-    values = items ^ (np.uint64(cluster) * _MIX_1)
+    values = items ^ np.uint64(cluster * int(_MIX_1) % 2**64)
     values = (values ^ (values >> np.uint64(30))) * _MIX_1
     values = (values ^ (values >> np.uint64(27))) * _MIX_2
     return values ^ (values >> np.uint64(31))
