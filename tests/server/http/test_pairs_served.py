@@ -60,8 +60,9 @@ async def computed(services: Services, pairs: int) -> None:
             await ended.wait()
 
 
-def sources(direct: int, default: int) -> dict[str, int]:
-    return {"direct": direct, "user_mean": 0, "recent": 0, "neighbour": 0, "default": default}
+def sources(direct: int, default: int, user_mean: int = 0) -> dict[str, int]:
+    fills = {"user_mean": user_mean, "recent": 0, "neighbour": 0}
+    return {"direct": direct, **fills, "default": default}
 
 
 @pytest.mark.parametrize("user", [b"7", b'"seven"'])
@@ -89,6 +90,21 @@ def test_the_first_request_gets_the_default_and_a_later_one_the_pairs(
     with_server(config_of(), use)
 
 
+def test_an_absent_pair_is_served_the_mean_of_the_users_own_and_says_so() -> None:
+    async def use(client: Client, services: Services) -> None:
+        await rank(client, b'{"user":7,"items":[21,22]}')
+        await computed(services, 2)
+        reply = await rank(client, b'{"user":7,"items":[22,99],"explain":true}')
+        assert reply["sources"]["pairs"] == {"fm": sources(1, 0, user_mean=1)}
+        explained = reply["explain"]["pairs"]["fm"]
+        at = {item["id"]: i for i, item in enumerate(reply["items"])}
+        assert explained["sources"][at[22]] == "direct"
+        assert explained["sources"][at[99]] == "user_mean"
+        assert all(0 <= age < 10_000 for age in explained["ages_ms"])
+
+    with_server(config_of(), use)
+
+
 def test_what_a_broken_batch_missed_costs_no_other_request() -> None:
     async def use(client: Client, services: Services) -> None:
         await rank(client, b'{"user":7,"items":[13,14]}')
@@ -96,7 +112,7 @@ def test_what_a_broken_batch_missed_costs_no_other_request() -> None:
         await rank(client, b'{"user":8,"items":[14]}')
         await computed(services, 3)
         reply = await rank(client, b'{"user":8,"items":[14,15]}')
-        assert reply["sources"]["pairs"] == {"fm": sources(1, 1)}
+        assert reply["sources"]["pairs"] == {"fm": sources(1, 0, user_mean=1)}
         assert services.metrics.pairs["fm"].missed["failed"] == 2
 
     with_server(config_of(), use)

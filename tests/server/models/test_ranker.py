@@ -75,7 +75,7 @@ def test_the_source_of_a_pair_is_a_feature(source: Source) -> None:
     assert np.abs(Ranker(PAIR_RANKER, parts.tensors).score(batch) - before).max() > 1e-4
 
 
-def test_a_ranker_trained_before_there_were_means_of_last_pairs_takes_them_for_means_of_all() -> None:
+def test_a_ranker_without_a_source_for_last_pairs_takes_them_for_means_of_all() -> None:
     parts = ranker(shape=PAIR_RANKER)
     batch = rank_batch([8], parts.items, shape=PAIR_RANKER)
     before = dict(parts.tensors)
