@@ -5,14 +5,9 @@
 //   p of the users they belong to, and P [features, features], its uncertainty; `add` an embedding,
 //   `read` W p of many items for one p. With the one feature 1 it is a mean.
 // When not: a user's own pairs (the store has them); a row per pair.
-// Functions: recursive least squares with a prior (a Kalman filter of W). Of N(0, 1 / noise) for
-//   every number of W and noise of variance 1:
-//     k = P p / (1 + p.P p),   W += k (e - W p)^T,   P -= k (P p)^T
-//   which gives W = (sum p p^T + noise I)^-1 sum p e^T: exact, not in the limit. An age of one half
-//   life makes what was seen count half, W stays: P_fg *= d_f d_g, d_f^2 = min(1 / decay,
-//   (1 / noise) / P_ff), so that P stays positive and never passes the prior. `weight` is the
-//   number of embeddings, each counted by its age. A row with a value that is not finite is left
-//   out. A clock that goes back stands still.
+// Functions: `weight` is the number of embeddings, each counted by its age: half at one half life.
+//   They fade by that, W does not (item_regression.hpp). A row with a value that is not finite is
+//   left out. A clock that goes back stands still.
 // Design: sets of 8 ways, the one longest untouched goes first. Reads are one pass over all rows of
 //   all W that are wanted (bag_pool_x86.hpp), each asked for ahead. Nothing is allocated after
 //   creation but the takes of the largest read. One thread at a time.
@@ -28,6 +23,7 @@
 #include <vector>
 
 #include "bag_pool.hpp"
+#include "item_regression.hpp"
 
 namespace predawn {
 
@@ -58,10 +54,9 @@ class ItemAggregates {
         entries_(sets_ * kWays),
         weights_(entries_.size() * sizes.features * sizes.dim),
         uncertainty_(entries_.size() * sizes.features * sizes.features),
-        product_(sizes.features),
-        gain_(sizes.features),
-        error_(sizes.dim),
-        by_(add_ups(best_isa())) {}
+        scratch_(regression::scratch_floats(sizes.features, sizes.dim)),
+        by_(add_ups(best_isa())),
+        learn_(regression::learns()) {}
 
   [[nodiscard]] const AggregateSizes& sizes() const noexcept { return sizes_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return entries_.size(); }
@@ -170,18 +165,14 @@ class ItemAggregates {
     }
     *oldest = {item, now_ms_, ++touches_, 0};
     const auto at = static_cast<std::size_t>(oldest - entries_.begin());
-    start(at);
+    regression::begin(regression_at(at));
     return at;
   }
 
-  // The prior.
-  void start(std::size_t at) noexcept {
+  [[nodiscard]] Regression regression_at(std::size_t at) noexcept {
     const std::size_t f = sizes_.features;
-    std::fill_n(weights_.begin() + static_cast<std::ptrdiff_t>(at * f * sizes_.dim), f * sizes_.dim,
-                0.0f);
-    float* p = uncertainty_.data() + at * f * f;
-    std::fill_n(p, f * f, 0.0f);
-    for (std::size_t i = 0; i < f; ++i) p[i * f + i] = 1.0f / sizes_.noise;
+    return {weights_.data() + at * f * sizes_.dim, uncertainty_.data() + at * f * f, f, sizes_.dim,
+            sizes_.noise};
   }
 
   [[nodiscard]] double decay(const Entry& entry) const noexcept {
@@ -190,59 +181,16 @@ class ItemAggregates {
 
   void learn(std::size_t at, const float* p, const float* row) noexcept {
     Entry& entry = entries_[at];
-    float* square = uncertainty_.data() + at * sizes_.features * sizes_.features;
+    const Regression of = regression_at(at);
     if (now_ms_ > entry.written_at_ms) {
       const auto kept = static_cast<float>(decay(entry));
-      widen(square, kept);
+      regression::fade(of, kept, scratch_.data());
       entry.weight *= kept;
     }
     entry.weight += 1;
     entry.written_at_ms = now_ms_;
     entry.touched = ++touches_;
-    narrow(square, p);
-    correct(weights_.data() + at * sizes_.features * sizes_.dim, p, row);
-  }
-
-  // What was seen counts `kept` of what it did.
-  void widen(float* square, float kept) noexcept {
-    const std::size_t f = sizes_.features;
-    const float most = 1.0f / sizes_.noise;
-    const float wider = 1.0f / std::max(kept, 1e-30f);
-    for (std::size_t i = 0; i < f; ++i) {
-      product_[i] = std::sqrt(std::min(wider, most / std::max(square[i * f + i], 1e-30f)));
-    }
-    for (std::size_t i = 0; i < f; ++i) {
-      const float own = product_[i];
-      for (std::size_t j = 0; j < f; ++j) square[i * f + j] *= own * product_[j];
-    }
-  }
-
-  // Leaves the gain in gain_.
-  void narrow(float* square, const float* p) noexcept {
-    const std::size_t f = sizes_.features;
-    std::fill(product_.begin(), product_.end(), 0.0f);
-    for (std::size_t i = 0; i < f; ++i) {
-      for (std::size_t j = 0; j < f; ++j) product_[j] += p[i] * square[i * f + j];
-    }
-    float spread = 0;
-    for (std::size_t i = 0; i < f; ++i) spread += p[i] * product_[i];
-    const float share = 1.0f / (1.0f + std::max(spread, 0.0f));
-    for (std::size_t i = 0; i < f; ++i) gain_[i] = share * product_[i];
-    for (std::size_t i = 0; i < f; ++i) {
-      for (std::size_t j = 0; j < f; ++j) square[i * f + j] -= gain_[i] * product_[j];
-      square[i * f + i] = std::max(square[i * f + i], 0.0f);
-    }
-  }
-
-  void correct(float* weights, const float* p, const float* row) noexcept {
-    const std::size_t dim = sizes_.dim;
-    std::copy_n(row, dim, error_.begin());
-    for (std::size_t i = 0; i < sizes_.features; ++i) {
-      for (std::size_t j = 0; j < dim; ++j) error_[j] -= p[i] * weights[i * dim + j];
-    }
-    for (std::size_t i = 0; i < sizes_.features; ++i) {
-      for (std::size_t j = 0; j < dim; ++j) weights[i * dim + j] += gain_[i] * error_[j];
-    }
+    learn_(of, p, row, scratch_.data());
   }
 
   bool take(std::uint64_t item, const AggregateQuery& query, float& weight) {
@@ -265,11 +213,10 @@ class ItemAggregates {
   std::vector<Entry> entries_;
   std::vector<float> weights_;
   std::vector<float> uncertainty_;
-  std::vector<float> product_;
-  std::vector<float> gain_;
-  std::vector<float> error_;
+  std::vector<float> scratch_;
   std::vector<Take> takes_;
   AddUps by_;
+  regression::Learn learn_;
   std::int64_t now_ms_ = 0;
   std::uint64_t touches_ = 0;
   std::uint64_t evictions_ = 0;

@@ -35,6 +35,7 @@ NeighbourKind = Literal["similar", "clusters"]
 
 _SAMPLE_LIMIT = 4_096
 _FIRST_FIT = 64  # vectors; then at four times as many, up to once in a sample
+_MEAN_NOISE = 1e-3  # next to none: the mean itself
 _ENOUGH_KEPT = 0.9  # of what the best directions of now would keep
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -43,8 +44,9 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class NeighbourLimits:
     """items: that are remembered; clusters: of users; directions: of user vectors that a
     regression is on; fill_ttl_ms: age of an item's newest embedding; half_life_ms: age at which
-    one counts half; noise: the ridge (csrc/item_aggregates.hpp); least_weight: embeddings below
-    which an item fills nothing."""
+    one counts half; noise: the ridge of "similar" (csrc/item_regression.hpp): 1 takes embeddings
+    for as noisy as they differ between users, per direction; least_weight: embeddings below which
+    an item fills nothing, counted by age."""
 
     items: int = 4_096
     clusters: int = 64
@@ -52,19 +54,27 @@ class NeighbourLimits:
     fill_ttl_ms: int = 86_400_000
     half_life_ms: int = 7 * 86_400_000
     noise: float = 1.0
-    least_weight: float = 2.0
+    least_weight: float = 0.5
 
 
 class Neighbours:
     """dim: of the pair embeddings. Memory: `bytes` of the native table, made here, and a sample of
-    users; "clusters" remembers (cluster, item) pairs, as many as take the same memory. Without
-    `run`, `refresh` must be called."""
+    users; "clusters" remembers (cluster, item) pairs, as many as take about the same memory.
+    in_thread: False where threads have no place (virtual time): refreshes are made on the loop."""
 
     def __init__(
-        self, kind: NeighbourKind, dim: int, limits: NeighbourLimits, clock: Clock, seed: int
+        self,
+        kind: NeighbourKind,
+        dim: int,
+        limits: NeighbourLimits,
+        clock: Clock,
+        seed: int,
+        *,
+        in_thread: bool = True,
     ) -> None:
         self._kind: NeighbourKind = kind
         self._limits = limits
+        self._in_thread = in_thread
         self._clock = clock
         self._rng = np.random.default_rng(seed)
         self._table = _table(kind, dim, limits)
@@ -137,19 +147,20 @@ class Neighbours:
             self._start_anew()
         self._user_version = version
 
-    def refresh(self) -> None:
-        """Fits directions or clusters to the users of now."""
-        self._apply(self._fit(self._sample.rows(), self._fitted), self._generation)
-
     async def run(self) -> None:
-        """Refreshes as users come, in a thread, until cancelled."""
+        """Fits directions or clusters to the users of now, as users come, until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
             generation, before, sample = self._generation, self._fitted, self._sample.rows()
-            if len(sample):
+            if not len(sample):
+                continue
+            if self._in_thread:
                 fitted = await asyncio.to_thread(self._fit, sample, before)
-                self._apply(fitted, generation)
+            else:
+                fitted = self._fit(sample, before)
+            if generation == self._generation:
+                self._put_in_place(fitted)
 
     def report(self) -> dict[str, Any]:
         """JSON-ready: what is remembered and its bounds."""
@@ -183,9 +194,7 @@ class Neighbours:
             return before
         return fit_directions(sample, limits.directions)
 
-    def _apply(self, fitted: Directions | Clusters, generation: int) -> None:
-        if generation != self._generation:
-            return
+    def _put_in_place(self, fitted: Directions | Clusters) -> None:
         if isinstance(fitted, Directions) and fitted is not self._fitted:
             self._table.forget()  # regressions on other directions
         self._fitted = fitted
@@ -203,7 +212,7 @@ def _table(kind: NeighbourKind, dim: int, limits: NeighbourLimits) -> ItemAggreg
     features = limits.directions + 1
     if kind == "similar":
         return ItemAggregates(limits.items, features, dim, limits.half_life_ms, limits.noise)
-    return ItemAggregates(limits.items * features, 1, dim, limits.half_life_ms, limits.noise)
+    return ItemAggregates(limits.items * features, 1, dim, limits.half_life_ms, _MEAN_NOISE)
 
 
 def _mixed(items: U64, cluster: int) -> U64:

@@ -84,10 +84,12 @@ def _assigned(sample: F32, centres: np.ndarray) -> tuple[I64, np.ndarray]:
 def _means(sample: F32, at: I64, centres: np.ndarray) -> np.ndarray:
     """The mean of each cluster's vectors; an empty one's centre as it was."""
     counts = np.bincount(at, minlength=len(centres))
-    sums = np.zeros_like(centres)
-    np.add.at(sums, at, sample)
-    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-    return np.asarray(means)
+    there = np.flatnonzero(counts)
+    order = np.argsort(at, kind="stable")
+    starts = (np.cumsum(counts) - counts)[there]
+    means = centres.copy()
+    means[there] = np.add.reduceat(sample[order], starts, dtype=np.float64) / counts[there, None]
+    return means
 
 
 def _restart_dead(
