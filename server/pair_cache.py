@@ -62,6 +62,7 @@ class PairCache:
         }
         self._clock = clock
         self._latest_ms = 0  # of what was written: the clock may have gone back since
+        self._user_versions: dict[str, int] = {}
         self._watchers: list[InvalidationWatcher] = []
         self._making = asyncio.Lock()
         self._logged_ns = -_LOG_EVERY_NS
@@ -83,6 +84,17 @@ class PairCache:
         """From now on pairs of `version`, and of those `alike`, are served. Those of others stay
         until they are overwritten or too old: going back finds them."""
         self._tables[model].replace_version(version, alike)
+
+    def replace_user_version(self, user_model: str, version: int) -> None:
+        """From now on the embeddings of `user_model` are of `version`, in a space of their own:
+        neighbours who were known by others are not any more."""
+        self._user_versions[user_model] = version
+        for table in self._tables.values():
+            table.replace_user_version(version)
+
+    def knows_by(self, user_model: str, version: int) -> bool:
+        """Whether users are known by embeddings of that version of `user_model`."""
+        return self._user_versions.get(user_model, version) == version
 
     def read(
         self, model: str, user: UserId, items: U64, max_age_ms: int, vector: F32 | None = None

@@ -41,6 +41,14 @@ class FillsFromNeighbours(Protocol):
         did."""
         ...
 
+    def replace_version(self, version: int, alike: Collection[int] = ()) -> None:
+        """Which versions of the pair model serve from now on."""
+        ...
+
+    def replace_user_version(self, version: int) -> None:
+        """Which version of their model the vectors of users are of from now on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PairReading:
@@ -89,6 +97,14 @@ class PairTable:
     def replace_version(self, version: int, alike: Collection[int]) -> None:
         """Which versions serve from now on."""
         self._versions = np.array(sorted({version, *alike}), dtype=np.uint32)
+        if self._neighbours is not None:
+            self._neighbours.replace_version(version, alike)
+
+    def replace_user_version(self, version: int) -> None:
+        """Vectors of users from before are not like those from now on."""
+        if self._neighbours is not None:
+            self._vectors.clear()
+            self._neighbours.replace_user_version(version)
 
     def missing(self, users: Sequence[UserId]) -> set[int]:
         """Id kinds of `users` that have no tables yet."""

@@ -43,12 +43,12 @@ class PairReader:
     ) -> dict[str, PairRows]:
         """By model, the embeddings of the request's user with its candidates. users: his own, in
         the ranker's order of user models."""
-        vector = vector_of(users) if models else None
+        vector = self._vector_of(users) if models else None
         return {model: self._read(model, request, vector) for model in models}
 
     def after_reply(self, request: RankRequest, reply: RankReply) -> None:
         """Counts, and tells of what was asked."""
-        vector = vector_of(reply.users) if reply.pairs else None
+        vector = self._vector_of(reply.users) if reply.pairs else None
         for model, rows in reply.pairs.items():
             direct = rows.sources == Source.DIRECT
             self._metrics.served_pairs(model, rows.counts, rows.ages_ms[direct])
@@ -62,8 +62,10 @@ class PairReader:
         counts = np.bincount(reading.sources, minlength=len(Source)).tolist()
         return PairRows(reading.rows, reading.sources, reading.ages_ms, counts)
 
-
-def vector_of(users: Mapping[str, UserRow]) -> F32 | None:
-    """The user's embedding of the first model, None where nothing is known of him."""
-    first = next(iter(users.values()), None)
-    return None if first is None or first.source is Source.DEFAULT else first.row
+    def _vector_of(self, users: Mapping[str, UserRow]) -> F32 | None:
+        """The user's embedding of the first model, None where nothing is known of him, or only by
+        a version that others are not known by any more."""
+        for model, row in users.items():
+            known = row.source is not Source.DEFAULT and self._cache.knows_by(model, row.snapshot)
+            return row.row if known else None
+        return None

@@ -301,6 +301,9 @@ class Versions:
             self._change_mean(change, name)
             if name in self._alike:
                 self._serve_pairs(name, live[name])
+            recipe = self._models[name].recipe
+            if recipe.kind == "user" and not recipe.align:
+                self._pairs.replace_user_version(name, live[name])
             self._metrics.model_changed(name, change)
         _LOG.info("%s: %s", change, ", ".join(f"{name} {live[name]}" for name in live))
         return live

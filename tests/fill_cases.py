@@ -1,7 +1,7 @@
 """What tests of the pair store share: a clock that stands, a model of three values, neighbours."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,8 @@ class EvenItems:
     """Neighbours that know even items: the first value of the vector, the item, 100."""
 
     learnt: list[float] = field(default_factory=list[float])
+    versions: list[tuple[int, set[int]]] = field(default_factory=list[tuple[int, set[int]]])
+    user_versions: list[int] = field(default_factory=list[int])
     added: list[tuple[UserId, float, list[int], list[list[float]], int]] = field(
         default_factory=list[tuple[UserId, float, list[int], list[list[float]], int]]
     )
@@ -49,6 +51,12 @@ class EvenItems:
         for i in np.flatnonzero(known):
             rows[i] = vector[0], items[i], 100
         return known.astype(np.uint8)
+
+    def replace_version(self, version: int, alike: Collection[int] = ()) -> None:
+        self.versions.append((version, set(alike)))
+
+    def replace_user_version(self, version: int) -> None:
+        self.user_versions.append(version)
 
 
 def items_of(numbers: Sequence[int]) -> U64:

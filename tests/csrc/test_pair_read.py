@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from store_calls import SEED
@@ -78,6 +78,7 @@ def outputs(n: int) -> dict[str, Any]:
     any_version=st.booleans(),
     n=st.sampled_from([0, 1, 10, 40]),
 )
+@settings(deadline=None)
 def test_rows_ages_and_sources_are_what_the_rules_say(
     user: int | str,
     pairs: dict[int, tuple[int, int]],

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_calls import SEED, get, keys_of, present, put
 
@@ -27,6 +27,7 @@ def peek(
     max_age_ms=st.integers(0, 80),
     floor=st.integers(0, 9),
 )
+@settings(deadline=None)
 def test_ages_and_snapshots_are_those_of_a_read(
     written: dict[int, tuple[int, int]], now_ms: int, max_age_ms: int, floor: int
 ) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fill_cases import HOUR_MS, SEED, SPEC, SetClock, filled, items_of, land
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predawn.csrc import _core
@@ -38,6 +38,7 @@ def served(means: UserAggregates, users: list[UserId]) -> F32:
     ),
     rules=st.sampled_from([MEANS, RECENT]),
 )
+@settings(deadline=None)
 def test_a_batch_of_users_is_as_each_user_by_himself(
     batches: list[dict[str, int]], rules: FillRules
 ) -> None:
@@ -53,7 +54,7 @@ def test_a_batch_of_users_is_as_each_user_by_himself(
             alone.add(Landing([user], each, [len(each)], 0, 1), never[:1], NOBODY)
     users: list[UserId] = ["a", "b", "c"]
     found, expected = served(together, users), served(alone, users)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, equal_nan=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def test_few_embeddings_weigh_the_same_and_of_many_the_newest_a_share() -> None:

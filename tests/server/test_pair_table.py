@@ -238,6 +238,19 @@ def test_what_another_version_computed_is_told_to_nobody() -> None:
     assert cache.read("fm", 7, items_of([9]), HOUR_MS).sources.tolist() == [Source.DEFAULT]
 
 
+def test_neighbours_follow_the_versions_of_pairs_and_of_users() -> None:
+    neighbours = EvenItems()
+    cache = filled(SetClock(), FillRules((Source.NEIGHBOUR,)), neighbours)
+    cache.replace_version("fm", 3, {2})
+    cache.heard("fm", 7, vector_of(1))
+    assert cache.knows_by("sum", 1) and cache.knows_by("sum", 2)
+    cache.replace_user_version("sum", 2)
+    assert (neighbours.versions, neighbours.user_versions) == ([(3, {2})], [2])
+    assert cache.knows_by("sum", 2) and not cache.knows_by("sum", 1)
+    land(cache, [(7, [1])], counting(0, 1), version=3)
+    assert neighbours.added == []  # his last vector was of the version before
+
+
 def test_a_level_that_is_not_in_the_order_is_neither_kept_nor_asked(tmp_path: Path) -> None:
     neighbours, place = EvenItems(), StorePlace(str(tmp_path))
     cache = filled(SetClock(), FillRules(), neighbours, place=place)
