@@ -57,7 +57,8 @@ class Predictor {
         activity_(sizes.ttl_ms),
         examples_(sizes.examples),
         visits_(sizes.examples / 4),
-        random_(mixed(sizes.seed + 2)) {
+        pair_sampler_(sizes.examples, sizes.ttl_ms, sizes.seed + 2),
+        visit_sampler_(sizes.examples / 4, sizes.ttl_ms, sizes.seed + 3) {
     found_.reserve(sizes.popular + sizes.lists * kEntriesPerList);
   }
 
@@ -176,13 +177,13 @@ class Predictor {
   // Examples of how many candidates come: of this user, and of any.
   void note_visits(std::uint32_t slot, std::int64_t now_ms) {
     visit(slot, now_ms);
-    const auto any = static_cast<std::uint32_t>(next() % users_.size());
+    const auto any = static_cast<std::uint32_t>(visit_sampler_.next() % users_.size());
     const std::uint32_t other = users_.used_from(any);
     if (other != kNoSlot) visit(other, now_ms);
   }
 
   void visit(std::uint32_t slot, std::int64_t now_ms) {
-    if (visits_.is_full()) return;
+    if (!visit_sampler_.takes(now_ms) || visits_.is_full()) return;
     visits_.push({now_ms + ttl_ms_, activity_.features(users_[slot], now_ms), users_.id(slot),
                   users_[slot].fresh_ever});
   }
@@ -199,7 +200,7 @@ class Predictor {
       if (raw < kLeastScored) continue;
       const float chance = model_.chance(raw, Origin::kPopular);
       if (chance >= least) found_.push_back({chance, Origin::kPopular, each.item});
-      if (is_sampled()) {
+      if (pair_sampler_.takes(now_ms)) {
         PairFeatures features{};
         draw_from(each, features);
         wait(pair_hash(user_hash, each.item), features, raw, chance, Origin::kPopular, now_ms);
@@ -244,7 +245,7 @@ class Predictor {
       const Origin origin = is_missed ? Origin::kMissed : Origin::kShown;
       const float chance = model_.chance(raw, origin);
       if (chance >= least) found_.push_back({chance, origin, shown.item});
-      if (!is_sampled()) continue;
+      if (!pair_sampler_.takes(now_ms)) continue;
       if (popular != nullptr) draw_from(*popular, features);
       for (unsigned lists = shown.lists; lists != 0 && features.copies < PairFeatures::kCopies;
            lists &= lists - 1) {
@@ -255,34 +256,12 @@ class Predictor {
     }
   }
 
-  // One in so many of all that are scored.
-  bool is_sampled() noexcept {
-    scored_ += 1;
-    if (--skip_ > 0) return false;
-    const double uniform = (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53;
-    skip_ = 1 + static_cast<std::int64_t>(std::log(uniform) / std::log1p(-share_));
-    return true;
-  }
-
   void wait(std::uint64_t pair, const PairFeatures& features, float raw, float chance,
             Origin origin, std::int64_t now_ms) {
-    const float weight = static_cast<float>(1 / share_);
-    examples_.push({pair, now_ms + ttl_ms_, features, raw, chance, weight, kNoSlot,
+    examples_.push({pair, now_ms + ttl_ms_, features, raw, chance, pair_sampler_.weight(), kNoSlot,
                     static_cast<std::uint8_t>(origin), false});
-    if (++taken_ % 64 == 0) steer(now_ms);
   }
 
-  // As many examples as leave the line half full, by how many were scored lately.
-  void steer(std::int64_t now_ms) {
-    const float half_life = static_cast<float>(ttl_ms_) / 4;
-    rate_.add(static_cast<float>(scored_), now_ms, half_life);
-    scored_ = 0;
-    const float in_a_ttl = rate_.at(now_ms, half_life) * 0.6931f * 4;
-    const double wanted = static_cast<double>(examples_.capacity()) / 2;
-    share_ = std::clamp(wanted / std::max(static_cast<double>(in_a_ttl), 1.0), 1e-5, 0.25);
-  }
-
-  [[nodiscard]] std::uint64_t next() noexcept { return mixed(random_ += 0x9e3779b97f4a7c15u); }
   [[nodiscard]] static std::uint64_t hash_of(Id id) noexcept {
     return mixed(id.number ^ mixed(static_cast<std::uint64_t>(id.kind)));
   }
@@ -300,20 +279,16 @@ class Predictor {
   PairModel model_;
   Examples examples_;
   Waiting<Visit> visits_;
+  Sampler pair_sampler_;
+  Sampler visit_sampler_;
   Reliability reliability_;
   std::vector<std::uint32_t> order_;
   std::vector<const Popular*> own_;
   std::vector<Candidate> found_;
   std::array<CopyTerm, kListsMost> copies_{};
   std::array<float, kListsMost> copied_{};
-  std::uint64_t random_;
   std::int64_t now_ms_ = 0;
   float draws_ = 0;
-  double share_ = 0.02;
-  std::int64_t skip_ = 1;
-  std::uint64_t scored_ = 0;
-  std::uint64_t taken_ = 0;
-  Decayed rate_;
 };
 
 }  // namespace predawn::predictor

@@ -32,10 +32,10 @@ class Calibration {
     return std::clamp(chance * factor, 0.0f, kMost);
   }
 
-  void learn(float chance, bool came, float weight = 1.0f) noexcept {
+  void learn(float chance, bool came) noexcept {
     Bin& bin = bins_[static_cast<std::size_t>(place_of(chance) + 0.5f)];
-    bin.said = bin.said * kFading + chance * weight;
-    bin.came = bin.came * kFading + (came ? weight : 0.0f);
+    bin.said = bin.said * kFading + chance;
+    bin.came = bin.came * kFading + (came ? 1.0f : 0.0f);
   }
 
  private:

@@ -1,7 +1,7 @@
 // Examples that wait for their outcome.
 //
-// What: `Waiting<T>`: a bounded first-in first-out line, all due so long after they came;
-// `Examples`:
+// What: `Sampler`: which are taken; `Waiting<T>`: a bounded first-in first-out line, all due so
+// long after they came; `Examples`:
 //   such a line of pairs, found again by pair.
 // When not: outcomes of everything: a sample is enough, and whether a pair is in it must not depend
 //   on what is done with it.
@@ -13,10 +13,13 @@
 // Memory: all at creation. Cost: about 20 ns a look.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
+#include "predictor_decay.hpp"
 #include "predictor_slots.hpp"
 
 namespace predawn::predictor {
@@ -48,6 +51,55 @@ class Waiting {
   std::vector<T> ring_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+};
+
+// Which of a stream are taken, so that a line of those that wait is about half full: a random
+// share, by how many came lately. Whoever is not taken costs a decrement.
+class Sampler {
+ public:
+  Sampler(std::size_t room, std::int64_t wait_ms, std::uint64_t seed)
+      : wanted_(static_cast<float>(room) / 2),
+        wait_ms_(static_cast<float>(wait_ms)),
+        random_(mixed(seed)) {}
+
+  // How many each that is taken stands for.
+  [[nodiscard]] float weight() const noexcept { return 1 / share_; }
+
+  [[nodiscard]] bool takes(std::int64_t now_ms) noexcept {
+    ++came_;
+    if (--skip_ > 0) return false;
+    steer(now_ms);
+    const double uniform = (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53;
+    const double skip = std::log(uniform) / std::log1p(-static_cast<double>(share_));
+    skip_ = 1 + static_cast<std::int64_t>(std::min(skip, 1e6));
+    return true;
+  }
+
+  [[nodiscard]] std::uint64_t next() noexcept { return mixed(random_ += 0x9e3779b97f4a7c15u); }
+
+ private:
+  static constexpr float kMostShare = 0.5f;
+
+  // What came since the beginning, or of late, tells what comes while an example waits.
+  void steer(std::int64_t now_ms) noexcept {
+    if (began_ms_ < 0) began_ms_ = now_ms;
+    const float half_life = wait_ms_ / 4;
+    rate_.add(static_cast<float>(came_), now_ms, half_life);
+    came_ = 0;
+    const float seen = 1 - left_after(now_ms - began_ms_, half_life);
+    const float observed_ms = std::max(seen, 0.005f) * half_life * 1.442695f;
+    const float in_a_wait = rate_.at(now_ms, half_life) / observed_ms * wait_ms_;
+    share_ = std::clamp(wanted_ / std::max(in_a_wait, 1.0f), 1e-6f, kMostShare);
+  }
+
+  float wanted_;
+  float wait_ms_;
+  std::uint64_t random_;
+  float share_ = kMostShare;
+  std::int64_t skip_ = 1;
+  std::int64_t began_ms_ = -1;
+  std::uint64_t came_ = 0;
+  Decayed rate_;
 };
 
 // A part of a pair's intensity: how often it is expected to be copied from one list.

@@ -108,7 +108,7 @@ class PairModel {
       missed_.learn(pair.missed, slope * drawn);
     }
     calibrations_[example.origin == static_cast<std::uint8_t>(Origin::kPopular) ? 1 : 0].learn(
-        example.raw, example.came, example.weight);
+        example.raw, example.came);
   }
 
  private:

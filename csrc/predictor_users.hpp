@@ -46,15 +46,23 @@ struct ListNote {
   std::uint32_t size;
 };
 
-// requests: decayed counts with the half-lives kScalesMs, as of last_ms.
+// Decayed counts, as of last_ms. weekly, daily, lately: requests, with half-lives kWeekMs,
+// kDailyMs, kLatelyMs; sessions, pauses between sessions and the sum of the logarithms of their
+// seconds: kWeekMs; calls: requests, shown: their candidates, fresh: those new to him: kShownMs.
 struct User {
-  static constexpr std::array<float, 4> kScalesMs{600e3f, 7200e3f, 86400e3f, 604800e3f};
+  static constexpr float kWeekMs = 604'800e3f;
+  static constexpr float kDailyMs = 86'400e3f;
+  static constexpr float kLatelyMs = 7'200e3f;
   static constexpr float kShownMs = 172'800e3f;
   std::int64_t first_ms = 0;
   std::int64_t last_ms = 0;
-  std::array<float, 4> requests{};
-  float sessions = 0;  // half-life of a week
-  float calls = 0;     // requests, their candidates and fresh ones, half-life kShownMs
+  float weekly = 0;
+  float daily = 0;
+  float lately = 0;
+  float sessions = 0;
+  float pauses = 0;
+  float log_pauses = 0;
+  float calls = 0;
   float shown = 0;
   float fresh = 0;
   std::uint32_t fresh_ever = 0;
@@ -144,11 +152,16 @@ class Users {
   void came(std::uint32_t slot, std::size_t size, std::size_t fresh, std::int64_t now_ms) noexcept {
     User& user = users_[slot];
     const std::int64_t gap = now_ms - user.last_ms;
-    for (std::size_t i = 0; i < user.requests.size(); ++i) {
-      user.requests[i] = user.requests[i] * left_after(gap, User::kScalesMs[i]) + 1;
-    }
-    const bool begins = gap > kSessionGapMs || user.lists == 0;
-    user.sessions = user.sessions * left_after(gap, User::kScalesMs[3]) + (begins ? 1.0f : 0.0f);
+    const bool is_first = user.calls == 0;
+    const float week = left_after(gap, User::kWeekMs);
+    const float paused = gap > kSessionGapMs ? 1.0f : 0.0f;
+    user.weekly = user.weekly * week + 1;
+    user.daily = user.daily * left_after(gap, User::kDailyMs) + 1;
+    user.lately = user.lately * left_after(gap, User::kLatelyMs) + 1;
+    user.sessions = user.sessions * week + (is_first ? 1.0f : paused);
+    user.pauses = user.pauses * week + paused;
+    user.log_pauses *= week;
+    if (gap > kSessionGapMs) user.log_pauses += std::log(static_cast<float>(gap) / 1000);
     const float left = left_after(gap, User::kShownMs);
     user.calls = user.calls * left + 1;
     user.shown = user.shown * left + static_cast<float>(size);
