@@ -86,7 +86,7 @@ def test_a_row_of_a_batch_counts_as_the_batch_that_it_keeps() -> None:
     row = reply.users["sum"].row
     whole = np.zeros((100, len(row)), np.float32)
     reply.users["sum"].row = whole[3]
-    assert held_bytes(request, reply) >= alone - row.base.nbytes + whole.nbytes  # type: ignore[union-attr]
+    assert held_bytes(request, reply) > alone + whole.nbytes - 10 * row.nbytes
     reply.users["sum"].row = row
 
 
