@@ -32,8 +32,12 @@ from predawn.server.clock import Clock, SystemClock
 RANKERS = ("feed", "ads")
 """Two rankers that read the same user embeddings, as in SUM."""
 
+PAIRS = "fm"
+"""The model of pairs, which both rankers read and which is computed before they ask (SOLARIS)."""
+
 DIRECT_TTL_MS = 5 * 60_000
 FAILOVER_TTL_MS = 2 * 3_600_000
+PAIR_TTL_MS = 6 * 3_600_000
 _REFRESH_S = 0.5
 _LINE_S = 5.0
 
@@ -77,7 +81,8 @@ class Demo:
 
 
 def settings(folder: Path, port: int, snapshot: Path, pace: Pace) -> rig.Settings:
-    """The demo's predawn.toml: soap, ages compressed like everything else in time."""
+    """The demo's predawn.toml: soap, pairs ahead of requests, ages compressed like everything else
+    in time."""
     model = {
         "mode": "soap",
         "direct_ttl": pace.compressed_ms(DIRECT_TTL_MS),
@@ -86,6 +91,9 @@ def settings(folder: Path, port: int, snapshot: Path, pace: Pace) -> rig.Setting
         "default": "mean",
     }
     found = rig.reference_settings(folder, port, snapshot, model, RANKERS)
+    found["pairs"] = {PAIRS: {"snapshot": str(snapshot), "ttl": pace.compressed_ms(PAIR_TTL_MS)}}
+    for ranker in found["rankers"].values():
+        ranker["pair_models"] = [PAIRS]
     # Two cores have to do for clients and server: a request is late only when something is wrong.
     found["http"]["timeout"] = "2s"
     return found
@@ -94,9 +102,11 @@ def settings(folder: Path, port: int, snapshot: Path, pace: Pace) -> rig.Setting
 def _caption(pace: Pace) -> str:
     direct_s = pace.compressed_ms(DIRECT_TTL_MS) / 1000
     failover_s = pace.compressed_ms(FAILOVER_TTL_MS) / 1000
+    pairs_s = pace.compressed_ms(PAIR_TTL_MS) / 1000
     return (
         f"Time is compressed: a second here is {pace.compression:.0f} s of the workload, so "
-        f"direct_ttl 5 min is {direct_s:.1f} s and failover_ttl 2 h is {failover_s:.0f} s. "
+        f"direct_ttl 5 min is {direct_s:.1f} s, failover_ttl 2 h is {failover_s:.0f} s and the "
+        f"ttl of pairs, 6 h, is {pairs_s:.0f} s. "
         "p50 and p99 count from the intended time of sending."
     )
 
@@ -188,7 +198,7 @@ class _Live:
             live.update(table(self._tally, self._account, seconds, caption), refresh=True)
         elif seconds >= self._next_line_s:
             self._next_line_s += _LINE_S
-            self._demo.console.print(line(self._tally, seconds), soft_wrap=True)
+            self._demo.console.print(line(self._tally, self._account, seconds), soft_wrap=True)
 
     async def _update(self) -> None:
         """Asks the server for its account; keeps the last one when it does not answer now."""

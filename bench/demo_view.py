@@ -1,12 +1,15 @@
 """What the demo shows: counts of its own replies, and the server's account of itself."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from predawn.bench import demo_pairs
+from predawn.bench.demo_pairs import BAR, PairAccount, bar
 from predawn.bench.demo_traffic import EVENTS_TAG
 from predawn.bench.load import Answer
 from predawn.bench.recorder import sources_of
@@ -15,7 +18,6 @@ from predawn.csrc._core import Histogram
 
 _OK = 200
 _RECENT = 1000
-_BAR = 24
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Account:
     queued: int = 0
     events: int = 0
     store_entries: int = 0
+    pairs: Mapping[str, PairAccount] = field(default_factory=dict[str, PairAccount])
 
 
 def account_of(info: dict[str, Any]) -> Account:
@@ -75,12 +78,14 @@ def account_of(info: dict[str, Any]) -> Account:
         queued=sum(metrics["queue_depth"].values()),
         events=metrics["events"],
         store_entries=sum(table.get("entries", 0) for table in metrics["store"].values()),
+        pairs=demo_pairs.accounts_of(metrics),
     )
 
 
 def summary(tally: Tally, account: Account, seconds: float) -> dict[str, Any]:
     """The JSON of `predawn demo`. inferences_saved: requests less inferences, since computing for
-    every request is what a server without a store does; sources add up to requests."""
+    every request is what a server without a store does; sources add up to requests, those of pairs
+    to the pairs asked for."""
     return {
         "requests": tally.requests,
         "errors": sum(tally.errors.values()),
@@ -91,16 +96,18 @@ def summary(tally: Tally, account: Account, seconds: float) -> dict[str, Any]:
         "inferences": account.inferences,
         "inferences_saved": tally.requests - account.inferences,
         "events": account.events,
+        "pairs": {name: pairs.summary() for name, pairs in account.pairs.items()},
         "seconds": seconds,
     }
 
 
-def line(tally: Tally, seconds: float) -> str:
+def line(tally: Tally, account: Account, seconds: float) -> str:
     """The demo after `seconds` in one line, for logs."""
     sources = ", ".join(f"{name} {count:,}" for name, count in tally.sources.most_common())
+    pairs = "".join(f"; {each.line()}" for each in account.pairs.values())
     return (
         f"{seconds:,.0f} s: {tally.requests:,} requests, {sum(tally.errors.values())} errors, "
-        f"p50 {tally.recent_ms(0.5):.2f} ms, p99 {tally.recent_ms(0.99):.2f} ms, {sources}"
+        f"p50 {tally.recent_ms(0.5):.2f} ms, p99 {tally.recent_ms(0.99):.2f} ms, {sources}{pairs}"
     )
 
 
@@ -115,7 +122,7 @@ def table(tally: Tally, account: Account, seconds: float, caption: str) -> Table
     )
     found.add_column(no_wrap=True)
     found.add_column(justify="right", no_wrap=True, min_width=10)
-    found.add_column(no_wrap=True, min_width=_BAR + 6)
+    found.add_column(no_wrap=True, min_width=BAR + 6)
     rate = tally.requests / seconds if seconds else 0.0
     found.add_row("requests", f"{tally.requests:,}", f"{rate:,.0f} per second")
     found.add_row("errors", f"{sum(tally.errors.values()):,}", _listed(tally.errors))
@@ -125,22 +132,22 @@ def table(tally: Tally, account: Account, seconds: float, caption: str) -> Table
     )
     found.add_section()
     for source, count in tally.sources.most_common():
-        found.add_row(f"served {source}", f"{count:,}", _bar(count, tally.sources.total()))
+        found.add_row(f"served {source}", f"{count:,}", bar(count, tally.sources.total()))
     found.add_section()
     saved = tally.requests - account.inferences
     found.add_row("inferences", f"{account.inferences:,}", f"{account.queued:,} users queued")
-    found.add_row("inferences saved", f"{saved:,}", _bar(max(saved, 0), tally.requests))
+    found.add_row("inferences saved", f"{saved:,}", bar(max(saved, 0), tally.requests))
     found.add_row("age of embeddings", f"{figure(account.age_p50_ms / 1e3)} s", "median, as served")
     found.add_row(
         "in the store", f"{account.store_entries:,}", f"{account.events:,} events received"
     )
+    for pairs in account.pairs.values():
+        for part in pairs.rows():
+            found.add_section()
+            for row in part:
+                found.add_row(*row)
     return found
 
 
 def _listed(errors: Counter[str]) -> str:
     return ", ".join(f"{what}: {count}" for what, count in errors.most_common(3))
-
-
-def _bar(part: int, whole: int) -> str:
-    share = part / whole if whole else 0.0
-    return f"{'█' * round(share * _BAR):<{_BAR}} {share:.0%}"

@@ -22,23 +22,26 @@ Progress = Callable[[str, float], None]
 @dataclass(frozen=True, slots=True)
 class Size:
     """users, hours: of the workload; past: share of its requests that models are trained on and
-    histories begin with; rows: most rows learned from."""
+    histories begin with; rows: most rows learned from; foundation: configuration of a model of
+    pairs, which is then trained, too, and which the ranker reads."""
 
     users: int
     hours: float
     past: float
     rows: int
     seed: int = 1
+    foundation: str | None = None
 
 
-DEMO = Size(users=60_000, hours=3, past=0.35, rows=100_000)
+DEMO = Size(users=60_000, hours=3, past=0.35, rows=100_000, foundation="tiny")
 SMALL = Size(users=400, hours=6, past=0.5, rows=5_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """past: what came before the first live request; live: what will be asked; snapshot: a
-    directory with a user tower and a ranker trained on the past."""
+    directory with models trained on the past: a user tower, a ranker and perhaps a foundation
+    model."""
 
     past: Trace
     live: Trace
@@ -97,6 +100,7 @@ def _trained(past: Trace, size: Size, folder: Path, progress: Progress) -> Path:
         max_rows=size.rows,
         epochs=1,
         threads=1,
+        foundation=size.foundation,
         on_progress=progress,
     )
     return folder

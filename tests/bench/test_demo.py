@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,10 +14,12 @@ from predawn.bench.child import Child, ChildDied
 from predawn.bench.demo import Demo
 from predawn.bench.prepare import SMALL
 
+SIZE = replace(SMALL, foundation="tiny")
+
 
 def _demo(seconds: float | None) -> tuple[Demo, io.StringIO]:
     out = io.StringIO()
-    return Demo(Console(file=out, width=120), seconds=seconds, rate=100.0, size=SMALL), out
+    return Demo(Console(file=out, width=120), seconds=seconds, rate=100.0, size=SIZE), out
 
 
 def test_demo_serves_and_sums_up() -> None:
@@ -27,6 +30,12 @@ def test_demo_serves_and_sums_up() -> None:
     assert 20 < found["requests"] <= 110
     assert found["inferences_saved"] == found["requests"] - found["inferences"]
     assert found["inferences"] > 0
+    assert list(found["pairs"]) == ["fm"]
+    pairs = found["pairs"]["fm"]
+    assert pairs["asked"] == sum(pairs["sources"].values()) > found["requests"]
+    assert pairs["issued"] >= sum(pairs["outcomes"].values()) >= pairs["outcomes"]["used"]
+    assert pairs["issued"] > 0 and pairs["outcomes"]["failed"] == 0
+    assert "pairs, exact" in out.getvalue() and "throttle" in out.getvalue()
     assert "/v1/rank -H '" in out.getvalue() and "Time is compressed" in out.getvalue()
 
 

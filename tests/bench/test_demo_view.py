@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from predawn.bench import demo_view
+from predawn.bench.demo_pairs import PairAccount
 from predawn.bench.demo_traffic import EVENTS_TAG
 from predawn.bench.demo_view import Account, Tally
 from predawn.bench.load import Answer
@@ -51,10 +52,20 @@ def test_picture_and_line_have_the_figures() -> None:
     )
     for said in ("served direct", "50%", "1.5 s", "rank 0: 1", "events 429: 1", "caption"):
         assert said in out.getvalue(), said
-    assert "4 requests, 2 errors" in demo_view.line(tally, 2.0)
+    assert "4 requests, 2 errors" in demo_view.line(tally, Account(), 2.0)
 
 
 def test_nothing_yet_is_shown_as_zero() -> None:
     found = demo_view.summary(Tally(), Account(), 0.0)
     assert found["rps"] == found["p99_ms"] == 0
+    assert found["pairs"] == {}
     demo_view.table(Tally(), Account(), 0.0, "")
+
+
+def test_pairs_have_their_part_of_picture_line_and_summary() -> None:
+    out = io.StringIO()
+    account = Account(pairs={"fm": PairAccount("fm", {"direct": 3, "default": 1}, issued=9)})
+    Console(file=out, width=200).print(demo_view.table(_tally(), account, 2.0, ""))
+    assert "pairs, exact" in out.getvalue() and "75%" in out.getvalue()
+    assert "exact 75%" in demo_view.line(_tally(), account, 2.0)
+    assert demo_view.summary(_tally(), account, 2.0)["pairs"]["fm"]["issued"] == 9
