@@ -33,7 +33,9 @@ from predawn.server.request import (
     UserId,
     UserItems,
 )
-from predawn.server.speculation.missed import MissedPairs, PairLimits
+from predawn.server.speculation.assembly import EngineTime, speculator_of
+from predawn.server.speculation.limits import PairLimits
+from predawn.server.speculation.predictor import PredictorLimits, predictor_of
 
 MODEL, DIM, TTL_MS = "fm", 64, 3_600_000
 
@@ -79,10 +81,16 @@ def _requests(plan: Plan, candidates: int, kind: str) -> list[Case]:
     cache, metrics = _cache(len(users) * candidates, users), Metrics([], [], [MODEL])
     for user in users:
         cache.land(MODEL, [UserItems(user, items)], rows, 1)
-    limits = {MODEL: PairLimits(TTL_MS)}
-    clock, share = SystemClock(), ShareAccount(1.0, 0)
-    missed = MissedPairs(_Nobody(), cache, limits, share, 1_000, clock, metrics)
-    reader = PairReader(cache, {MODEL: TTL_MS}, missed, metrics)
+    speculator = speculator_of(
+        {MODEL: PairLimits(TTL_MS)},
+        {MODEL: predictor_of("learned", PredictorLimits(TTL_MS))},
+        _Nobody(),
+        cache,
+        EngineTime(ShareAccount(1.0, 0), 1.0, 1_000),
+        SystemClock(),
+        metrics,
+    )
+    reader = PairReader(cache, {MODEL: TTL_MS}, speculator, metrics)
     nothing: F32 = np.zeros((candidates, 0), dtype=np.float32)
     requests = [RankRequest(user, items, nothing, "", 0, 0) for user in users]
     there, none = _reply(reader.read((MODEL,), requests[0], {})[MODEL]), _reply(_all_missed(rows))

@@ -22,13 +22,12 @@ from predawn.server.history import History
 from predawn.server.http.services import Services
 from predawn.server.inline_rankers import InlineRankers
 from predawn.server.metrics import Metrics
-from predawn.server.pair_cache import FillRules, PairCache
+from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline import Pipeline
 from predawn.server.pipeline_pairs import PairReader
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.refresher import Refresher
-from predawn.server.request import Source
-from predawn.server.speculation.missed import MissedPairs, PairLimits
+from predawn.server.speculation.assembly import EngineTime
 from predawn.server.versions import ServedModel, Versions
 from predawn.server.wiring_models import (
     Models,
@@ -39,6 +38,7 @@ from predawn.server.wiring_models import (
     recipes,
     try_in_engine,
 )
+from predawn.server.wiring_pairs import neighbours_of, pair_cache_of, speculator_for
 from predawn.server.wiring_served_log import logged
 
 _HANGS = 5  # a batch counts as hung; after so many times as long its process is killed
@@ -53,8 +53,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         history = History.from_config(config.history, clock, config.seed)
         history.open()
         ends.callback(history.close)
-        in_process = config.engine.isolation == "process"
-        expected = described_on_disk(config) if in_process else None
+        expected = described_on_disk(config) if config.engine.isolation == "process" else None
         engine = _engine(config, history, expected, clock, metrics)
         engine.start()
         ends.callback(engine.close)
@@ -62,7 +61,9 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         if expected is None:
             await try_in_engine(config, models, engine)
         policies = {name: _policy(each) for name, each in config.models.items()}
-        cache, pair_cache = _caches(config, models, clock)
+        neighbours = neighbours_of(config, models, clock)
+        cache = _user_cache(config, models, clock)
+        pair_cache = pair_cache_of(config, models, neighbours, clock)
         ends.callback(cache.close)
         ends.callback(pair_cache.close)
         batcher = Batcher(
@@ -70,13 +71,15 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         )
         cache.on_invalidate(batcher.invalidated)
         refresher = Refresher(batcher, cache, policies, history.users, clock, metrics)
-        missed = _missed(config, engine, pair_cache, batcher, clock, metrics)
-        pair_cache.on_invalidate(missed.invalidated)
-        metrics.queue_depth, metrics.pairs_waiting = batcher.depths, missed.waiting
+        time = EngineTime(
+            batcher.share_below(), config.engine.background_share, config.engine.hang_after
+        )
+        speculator = speculator_for(config, engine, pair_cache, time, clock, metrics)
+        metrics.queue_depth = batcher.depths
         metrics.store = lambda: {**cache.stats(), **pair_cache.stats()}
         pipeline = Pipeline(
             cache,
-            PairReader(pair_cache, _ttls_ms(config), missed, metrics),
+            PairReader(pair_cache, _ttls_ms(config), speculator, metrics),
             batcher,
             refresher.schedule,
             engine.score,
@@ -91,24 +94,24 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
             logged(config, pipeline, models, versions, clock, metrics)
         )
         tasks = await ends.enter_async_context(asyncio.TaskGroup())
-        background = [
-            tasks.create_task(work, name=name)
-            for name, work in {
-                "cache": cache.run(),
-                "batcher": batcher.run(),
-                "refresher": refresher.run(),
-                "missed": missed.run(),
-                "history": history.run(),
-                "models": engine.ready(),
-            }.items()
-        ]
+        work = {
+            "cache": cache.run(),
+            "batcher": batcher.run(),
+            "refresher": refresher.run(),
+            "speculator": speculator.run(),
+            "history": history.run(),
+            "models": engine.ready(),
+            **{f"neighbours of {name}": each.run() for name, each in neighbours.items()},
+        }
+        background = [tasks.create_task(each, name=name) for name, each in work.items()]
         yield Services(
             config=config,
             clock=clock,
             metrics=metrics,
             pipeline=ranking,
             history=history,
-            refresher=refresher,
+            hints=(refresher, speculator),
+            speculation=speculator,
             cache=cache,
             pairs=pair_cache,
             rankers=_columns(models),
@@ -138,17 +141,14 @@ def _engine(
     return ProcessEngine(*common, watch, expected)
 
 
-def _caches(config: Config, models: Models, clock: Clock) -> tuple[UserCache, PairCache]:
-    place = StorePlace(config.store.path, config.store.huge_pages)
-    users = UserCache(
+def _user_cache(config: Config, models: Models, clock: Clock) -> UserCache:
+    return UserCache(
         [_table(config, name, models) for name in config.models],
         clock,
         config.store.flush_delay,
         config.store.flush_rows,
-        place=place,
+        place=StorePlace(config.store.path, config.store.huge_pages),
     )
-    pairs = [_pair_table(config, name, models) for name in config.pairs]
-    return users, PairCache(pairs, clock, place=place, fills=_fills(config))
 
 
 def _versions(
@@ -204,44 +204,6 @@ def _table(config: Config, name: str, models: Models) -> TableSpec:
         failover_ttl_ms=model.failover_ttl,
         average_weight=model.average_weight if model.average == "exponential" else None,
     )
-
-
-def _pair_table(config: Config, name: str, models: Models) -> TableSpec:
-    return TableSpec(
-        model=name,
-        dim=models.dims[name],
-        average_over=1,
-        dtype=config.store.dtype,
-        capacity=config.pairs[name].capacity,
-        default=models.defaults[name],
-        holds="pairs",
-    )
-
-
-def _missed(
-    config: Config,
-    engine: Engine,
-    cache: PairCache,
-    batcher: Batcher,
-    clock: Clock,
-    metrics: Metrics,
-) -> MissedPairs:
-    limits = {
-        name: PairLimits(each.ttl, each.queue_limit, each.batch_users, each.batch_pairs)
-        for name, each in config.pairs.items()
-    }
-    hang_after_ms = config.engine.hang_after
-    share = batcher.share_below()
-    return MissedPairs(engine, cache, limits, share, hang_after_ms, clock, metrics)
-
-
-def _fills(config: Config) -> dict[str, FillRules]:
-    return {
-        name: FillRules(
-            tuple(Source[level.upper()] for level in each.fills), each.fill_ttl, each.recent_length
-        )
-        for name, each in config.pairs.items()
-    }
 
 
 def _ttls_ms(config: Config) -> dict[str, int]:

@@ -110,7 +110,7 @@ class ScriptedVersions:
 
 @dataclass
 class Script:
-    """Pipeline and refresher in one: does what it is told and remembers what it was asked."""
+    """Pipeline, refresher and speculator in one: does as told, remembers what it was asked."""
 
     behaviour: Behaviour = last_is_best
     asked: list[RankRequest] = field(default_factory=list)
@@ -128,6 +128,9 @@ class Script:
     def hint(self, user: UserId) -> int:
         self.hinted.append(user)
         return 2
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        return {}
 
 
 def config_of(**http: Any) -> Config:
@@ -164,7 +167,8 @@ def services_of(script: Script, config: Config, history: History) -> Services:
         metrics=Metrics(tuple(config.models), tuple(config.rankers)),
         pipeline=script,
         history=history,
-        refresher=script,
+        hints=(script,),
+        speculation=script,
         cache=cache_of(clock),
         pairs=PairCache([], clock, seed=bytes(32)),
         rankers=RANKERS,

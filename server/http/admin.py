@@ -23,11 +23,15 @@ class HintRoute:
         self._services = services
 
     async def __call__(self, call: Call) -> web.Response:
-        """Replies with the number of refreshes that were scheduled."""
+        """Replies with the number of refreshes, and of looks at a user's pairs, that were
+        scheduled."""
         http = self._services.config.http
         body = members(await read_body(call.request, http), ("users",))
         users = user_list(body.get("users"), http.events_limit)
-        return json_response({"scheduled": sum(map(self._services.refresher.hint, users))})
+        hints = self._services.hints
+        return json_response(
+            {"scheduled": sum(each.hint(user) for each in hints for user in users)}
+        )
 
 
 class InvalidateRoute:

@@ -87,7 +87,7 @@ def _posts() -> dict[str, Any]:
         "Accepted",
     )
     hint = _post(
-        "hint", "Users have arrived: refreshes their embeddings now.", "Users", "Scheduled"
+        "hint", "Users have arrived: starts on their embeddings and pairs.", "Users", "Scheduled"
     )
     invalidate = _post("invalidate", "Forgets embeddings of users.", "Invalidation", "Removed")
     return {

@@ -50,6 +50,7 @@ class Ops:
         """What is served, how it is set, and what it has counted so far."""
         services = self._services
         live = {each.name: each.versions.live for each in services.versions.states()}
+        speculation = services.speculation.report()
         return json_response(
             {
                 "name": "predawn",
@@ -60,7 +61,11 @@ class Ops:
                     for name, model in services.config.models.items()
                 },
                 "pairs": {
-                    name: {"snapshot": live[name], "ttl_ms": pairs.ttl}
+                    name: {
+                        "snapshot": live[name],
+                        "ttl_ms": pairs.ttl,
+                        "speculation": speculation[name],
+                    }
                     for name, pairs in services.config.pairs.items()
                 },
                 "rankers": {

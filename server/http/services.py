@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from predawn.server.clock import Clock
 from predawn.server.config import Config
@@ -48,10 +48,18 @@ class EventLog(Protocol):
 
 
 class Hints(Protocol):
-    """`server.refresher.Refresher`."""
+    """`server.refresher.Refresher` and `server.speculation.speculator.Speculator`."""
 
     def hint(self, user: UserId) -> int:
-        """A user has arrived: refreshes what is not fresh; how many refreshes were scheduled."""
+        """A user has arrived: starts what is not fresh; of how many models."""
+        ...
+
+
+class Speculation(Protocol):
+    """`server.speculation.speculator.Speculator`."""
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """JSON-ready, by pair model."""
         ...
 
 
@@ -103,7 +111,8 @@ class Services:
     metrics: Metrics
     pipeline: Ranking
     history: EventLog
-    refresher: Hints
+    hints: Sequence[Hints]
+    speculation: Speculation
     cache: Invalidation
     pairs: PairInvalidation
     rankers: Mapping[str, RankerColumns]

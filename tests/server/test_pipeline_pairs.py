@@ -10,7 +10,7 @@ from sim.world import Setup, World, play
 
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.request import RankReply, Source, UserId
-from predawn.server.speculation.missed import PairLimits
+from predawn.server.speculation.limits import PairLimits
 
 TTL_MS = 1_000
 LIMITS = PairLimits(TTL_MS)

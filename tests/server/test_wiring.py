@@ -128,7 +128,7 @@ def test_a_background_task_that_dies_ends_the_server_with_its_error() -> None:
     async def main() -> None:
         async with running(config()) as services:
             services.metrics.models.pop("sum")  # the refresh of this request cannot be counted
-            services.refresher.hint(7)
+            services.hints[0].hint(7)
             await asyncio.sleep(5)
             raise AssertionError("the server outlived its batcher")
 

@@ -23,6 +23,7 @@ from predawn.server.pipeline_wait import Wait, computed
 from predawn.server.policy import Ages, Cell, Mode, ModelPolicy, decide_one
 from predawn.server.request import F32, U8, U64, Lane, PairRows, Source, UserId, UserRow
 from predawn.server.simloop import SimLoop, simulate
+from predawn.server.speculation.scheduler import Candidates, Scheduler
 from predawn.server.stabilise import average
 
 SEEDS = 240
@@ -119,6 +120,10 @@ def forget_the_user(stores: PairStores, user: UserId, items: U64) -> U64:
     return _keys(stores, "" if isinstance(user, str) else 0, items)
 
 
+def never_stale(queue: Scheduler, user: UserId, *_: object) -> Candidates:
+    return queue._users[user].pairs
+
+
 def forget_the_ttl(
     cache: PairCache, model: str, user: UserId, items: U64, max_age_ms: int, vector: F32 | None
 ) -> PairReading:
@@ -151,9 +156,9 @@ _read = PairCache.read
         ("predawn.server.pair_table.PairStores.invalidate", lambda *_: None),
         ("predawn.server.pair_table.PairStores.keys", forget_the_user),
         ("predawn.server.pipeline_pairs.PairCache.read", forget_the_ttl),
-        ("predawn.server.speculation.missed.MissedPairs.invalidated", lambda *_: None),
-        ("predawn.server.speculation.missed.MissedQueue._trim", lambda *_: 0),
-        ("predawn.server.speculation.missed.ShareAccount.spend", lambda *_: None),
+        ("predawn.server.speculation.speculator.Speculator.invalidated", lambda *_: None),
+        ("predawn.server.speculation.scheduler.Scheduler._worthwhile", never_stale),
+        ("predawn.server.speculation.speculator.ShareAccount.spend", lambda *_: None),
         ("predawn.server.pipeline_rank._side_by_side", swapped),
     ],
 )

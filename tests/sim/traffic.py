@@ -12,7 +12,7 @@ from sim.world import Setup, World
 from predawn.server.batcher import BatcherLimits
 from predawn.server.policy import Ages, Mode, ModelPolicy
 from predawn.server.request import UserId
-from predawn.server.speculation.missed import PairLimits
+from predawn.server.speculation.limits import PairLimits
 
 USERS: tuple[UserId, ...] = (*range(12), "0", "1", "ada", "grace")
 ITEMS = range(40)
@@ -59,6 +59,7 @@ def _pair_limits(rng: random.Random) -> PairLimits:
         queue_limit=rng.choice([5, 30, 1000]),
         batch_users=rng.choice([1, 3]),
         batch_pairs=rng.choice([4, 8, 100]),
+        least_chance=0,
     )
 
 

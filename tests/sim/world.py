@@ -30,7 +30,8 @@ from predawn.server.request import (
     UserItems,
 )
 from predawn.server.simloop import LoopClock, SimLoop, simulate
-from predawn.server.speculation.missed import MissedPairs, PairLimits
+from predawn.server.speculation.assembly import EngineTime, speculator_of
+from predawn.server.speculation.limits import PairLimits
 
 SEED = bytes(range(32))
 MS = 1_000_000
@@ -165,7 +166,7 @@ class World:
         ttls_ms = {name: limits.ttl_ms for name, limits in setup.pairs.items()}
         self.pipeline = Pipeline(
             self.cache,
-            PairReader(self.pairs, ttls_ms, self.missed, self.metrics),
+            PairReader(self.pairs, ttls_ms, self.speculator, self.metrics),
             self.batcher,
             self.refresher.schedule,
             self._off_loop,
@@ -177,22 +178,17 @@ class World:
         self.off_loop_s = 0.0
 
     def _add_pairs(self, setup: Setup) -> None:
-        """`pairs`, their store, and `missed`, what computes them."""
+        """`pairs`, their store, and `speculator`, what computes them."""
         self.pairs = WatchedPairs(
             [_pair_spec(name, setup) for name in setup.pairs], self.clock, SEED
         )
         self.pairs.landed = lambda *what: self._tell(self.watcher.pairs_landed, *what)
         self.engine.on_pair_call = lambda call: self._tell(self.watcher.pairs_called, call)
-        self.missed = MissedPairs(
-            self.engine,
-            self.pairs,
-            setup.pairs,
-            self.batcher.share_below(),
-            setup.limits.hang_after_ms,
-            self.clock,
-            self.metrics,
+        share = setup.limits.background_share
+        time = EngineTime(self.batcher.share_below(), share, setup.limits.hang_after_ms)
+        self.speculator = speculator_of(
+            setup.pairs, {}, self.engine, self.pairs, time, self.clock, self.metrics
         )
-        self.pairs.on_invalidate(self.missed.invalidated)
 
     def _land(self, model: str, users: Sequence[UserId], raw: F32, snapshot: int) -> F32:
         served = self.cache.land(model, users, raw, snapshot)
@@ -242,7 +238,7 @@ class World:
             asyncio.create_task(self.batcher.run()),
             asyncio.create_task(self.cache.run()),
             asyncio.create_task(self.refresher.run()),
-            asyncio.create_task(self.missed.run()),
+            asyncio.create_task(self.speculator.run()),
         ]
         try:
             yield

@@ -159,7 +159,10 @@ def test_operators_see_the_pair_model() -> None:
         await rank(client, b'{"user":7,"items":[1,2]}')
         await computed(services, 2)
         info = (await client.get("/info")).json
+        speculation = info["pairs"]["fm"].pop("speculation")
         assert info["pairs"] == {"fm": {"snapshot": 0, "ttl_ms": 3_600_000}}
+        assert speculation["asked"] == speculation["computed"] == 2
+        assert speculation["reason"] == ""
         assert info["rankers"]["ctr"]["pair_models"] == ["fm"]
         assert "factory" not in info["config"]["pairs"]["fm"]
         assert info["metrics"]["pairs"]["fm"]["missed"]["ok"] == 2
