@@ -1,6 +1,7 @@
 """Options that several commands share, and how they become a configuration."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
@@ -57,6 +58,33 @@ def duration(text: str | int) -> int:
         return cast(int, duration_ms(text))
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} {error}") from error
+
+
+def taking(
+    part: Callable[..., object], parameter: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose `parameter` comes from `part`: the options that `part` takes are the
+    command's, in that place."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        theirs = inspect.signature(part).parameters
+        own = inspect.signature(command).parameters
+
+        def run(**given: object) -> None:
+            made = part(**{name: given.pop(name) for name in theirs})
+            command(**given, **{parameter: made})
+
+        both = [
+            each
+            for name, own_one in own.items()
+            for each in (theirs.values() if name == parameter else [own_one])
+        ]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {each.name: each.annotation for each in both}
+        vars(run)["__signature__"] = inspect.Signature(both)
+        return run
+
+    return wrap
 
 
 def load_config(

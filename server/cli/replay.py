@@ -6,8 +6,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from predawn.server.cli.options import Json, Seed, duration
+from predawn.server.cli.options import Json, Seed, duration, taking
 from predawn.server.cli.output import Output, progress
+from predawn.server.cli.replay_pairs import pair_options
 
 
 class ReplayMode(StrEnum):
@@ -75,6 +76,7 @@ Oracle: TypeAlias = Annotated[bool, typer.Option("--oracle", help=_ORACLE)]
 Compare: TypeAlias = Annotated[bool, typer.Option("--compare-modes", help=_COMPARE)]
 
 
+@taking(pair_options, "pairs")
 def replay(
     trace: LogFile,
     mode: Mode = ReplayMode.SOAP,
@@ -96,11 +98,14 @@ def replay(
     seed: Seed = 0,
     oracle: Oracle = False,
     compare_modes: Compare = False,
+    pairs: Any = None,
     json_: Json = None,
 ) -> None:
-    """Runs the real policy, store, batcher and refresher on a log in virtual time.
+    """Runs the real policy, store, batcher and refresher on a log in virtual time, and with --fm
+    the real store and speculation of pairs.
 
-    An inference costs --cost-fixed-ms and --cost-per-user-ms. The same seed: the same figures.
+    An inference costs --cost-fixed-ms and --cost-per-user-ms, a batch of pairs --cost-encode-ms a
+    user and --cost-per-pair-ms. The same seed: the same figures.
 
     Example: predawn replay day.jsonl.gz --mode ercache --direct-ttl 5m --oracle
     """
@@ -129,6 +134,7 @@ def replay(
         seed=seed,
         oracle=oracle,
         compare_modes=compare_modes,
+        pairs=pairs,
     )
     output = Output(json_)
     with progress() as step:

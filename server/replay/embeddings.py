@@ -9,10 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
+from predawn.server.errors import ConfigError
 from predawn.server.history_memory import MemoryHistory
 from predawn.server.models.contract import RankerModel, UserModel
 from predawn.server.models.loading import ModelSource, load_ranker, load_user_model
-from predawn.server.models.snapshots import load_snapshot
+from predawn.server.models.snapshots import Snapshot, load_snapshot
 from predawn.server.request import F32, RankBatch, UserId
 from predawn.server.traces import Trace, Truth, event_types
 
@@ -76,17 +77,31 @@ class TrueVectors(LatestRequests):
         return self._vectors[[self._latest[user] for user in users]].astype(np.float32)
 
 
-class TrainedModel:
-    """A trained user model over the history of what has been shown and clicked so far."""
+class TracePast:
+    """The history that a server would have kept of a trace so far."""
 
-    def __init__(self, trace: Trace, model: UserModel, history: MemoryHistory) -> None:
-        self._model = model
-        self._history = history
-        self._known: dict[UserId, None] = {}
+    def __init__(self, trace: Trace, history: MemoryHistory) -> None:
+        self.history = history
         self._t_ms = trace.t_ms.tolist()
         self._offsets = trace.offsets.tolist()
         self._items = trace.items.tolist()
         self._types = event_types(trace, history.layout.types).tolist()
+
+    def answered(self, request: int, user: UserId) -> None:
+        """What request number `request` showed, and what was clicked of it, is known now."""
+        t_ms = self._t_ms[request]
+        for row in range(self._offsets[request], self._offsets[request + 1]):
+            if self._types[row]:
+                self.history.push(user, self._items[row], t_ms, self._types[row])
+
+
+class TrainedModel:
+    """A trained user model over the history of what has been shown and clicked so far."""
+
+    def __init__(self, past: TracePast, model: UserModel) -> None:
+        self._model = model
+        self._past = past
+        self._known: dict[UserId, None] = {}
 
     @property
     def dim(self) -> int:
@@ -96,13 +111,10 @@ class TrainedModel:
         self._known[user] = None
 
     def answered(self, request: int, user: UserId) -> None:
-        t_ms = self._t_ms[request]
-        for row in range(self._offsets[request], self._offsets[request + 1]):
-            if self._types[row]:
-                self._history.push(user, self._items[row], t_ms, self._types[row])
+        self._past.answered(request, user)
 
     def embed(self, users: Sequence[UserId]) -> F32:
-        return self._model.embed(self._history.gather(users))
+        return self._model.embed(self._past.history.gather(users))
 
     def users(self) -> Iterable[UserId]:
         return list(self._known)
@@ -120,18 +132,44 @@ class NoRanker:
         return np.zeros((len(batch.item_hashes), 1), dtype=np.float32)
 
 
-def embeddings_of(trace: Trace, models: Path | None) -> tuple[Embeddings, RankerModel]:
+class ServedSums:
+    """The ranker of a true foundation model: the sum of a served pair embedding is what it knows
+    of the click, 0 where nothing is known. Order is all that its scores are for."""
+
+    tasks = ("click",)
+    item_features: tuple[str, ...] = ()
+    inline = True
+
+    def score(self, batch: RankBatch) -> F32:
+        """float32 [R, 1] in 0..1."""
+        total = batch.pairs.sum(axis=1, keepdims=True, dtype=np.float32)
+        return np.asarray(1 / (1 + np.exp(-total)), dtype=np.float32)
+
+
+def embeddings_of(
+    trace: Trace, models: Path | None, true_pairs: bool = False, pairs: bool = False
+) -> tuple[Embeddings, RankerModel]:
     """The user model to replay with and its ranker: from the snapshot directory `models`, else
-    what the trace itself knows."""
+    what the trace itself knows. pairs: there is a foundation model, too; true_pairs: the truth's.
+    ConfigError where the ranker needs one and there is none."""
     if models is not None:
-        return _trained(trace, str(models))
+        return _trained(trace, str(models), pairs)
+    ranker: RankerModel = ServedSums() if true_pairs else NoRanker()
     if trace.truth is not None:
-        return TrueVectors(trace.truth), NoRanker()
-    return LatestRequests(), NoRanker()
+        return TrueVectors(trace.truth), ranker
+    return LatestRequests(), ranker
 
 
-def _trained(trace: Trace, path: str) -> tuple[Embeddings, RankerModel]:
-    kept = load_snapshot(path).section("history")
-    history = MemoryHistory(kept["types"], kept["attributes"], kept["length"])
+def history_of(snapshot: Snapshot) -> MemoryHistory:
+    """An empty history of the kind that the snapshot's models were trained on."""
+    kept = snapshot.section("history")
+    return MemoryHistory(kept["types"], kept["attributes"], kept["length"])
+
+
+def _trained(trace: Trace, path: str, pairs: bool) -> tuple[Embeddings, RankerModel]:
+    snapshot = load_snapshot(path)
+    if snapshot.section("ranker").get("pair_models") and not pairs:
+        raise ConfigError("models", "its ranker reads pairs: name its foundation model, too")
+    past = TracePast(trace, history_of(snapshot))
     model = load_user_model(ModelSource("models", snapshot=path))
-    return TrainedModel(trace, model, history), load_ranker(ModelSource("models", snapshot=path))
+    return TrainedModel(past, model), load_ranker(ModelSource("models", snapshot=path))

@@ -6,6 +6,7 @@ from pathlib import Path
 from predawn.server.config import UserModelConfig
 from predawn.server.errors import ConfigError
 from predawn.server.policy import Ages, Mode, ModelPolicy
+from predawn.server.replay.pair_options import PairOptions
 
 FOREVER_MS = 10 * 365 * 86_400_000
 MODES = ("realtime", "ercache", "soap", "batch", "frozen")
@@ -38,8 +39,9 @@ class ReplayOptions:
     failure_rate: chance that the inference of one user fails; hang_rate: chance that a batch takes
     hang_s; models: a snapshot directory to compute with, else the trace's truth, else a constant;
     warm_up: share of the trace's time after which `frozen` is computed and the comparison of modes
-    begins to count;
-    oracle: add the figures of plain dictionaries; compare_modes: add SUM's comparison.
+    begins to count, and the figures of pairs do;
+    oracle: add the figures of plain dictionaries; compare_modes: add SUM's comparison;
+    pairs: a foundation model beside the user model, None: none.
     """
 
     mode: str = "soap"
@@ -60,6 +62,7 @@ class ReplayOptions:
     seed: int = 0
     oracle: bool = False
     compare_modes: bool = False
+    pairs: PairOptions | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -98,7 +101,7 @@ class ReplayOptions:
         a recompute behind every request, the previous embedding served at any age (unless a
         failover ttl is given); "soap_ttl" leaves entries within the direct ttl alone."""
         lasting = FOREVER_MS if self.failover_ttl_ms is None else self.failover_ttl_ms
-        plain = replace(self, oracle=False, compare_modes=False, failover_ttl_ms=None)
+        plain = replace(self, oracle=False, compare_modes=False, failover_ttl_ms=None, pairs=None)
         soap = replace(plain, mode="soap", failover_ttl_ms=lasting)
         return {
             "frozen": replace(plain, mode="frozen"),

@@ -49,7 +49,8 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """The whole. wall_s: what it took; virtual_s: what it covers; oracle, compare: where asked."""
+    """The whole. wall_s: what it took; virtual_s: what it covers; oracle, compare, pairs: where
+    asked."""
 
     requests: int
     users: int
@@ -60,14 +61,16 @@ class ReplayReport:
     models: dict[str, ModelReport]
     oracle: dict[str, Any] | None = None
     compare: dict[str, ModelReport] = field(default_factory=dict[str, ModelReport])
+    pairs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
     def document(self) -> dict[str, Any]:
         """JSON-ready, without the parts that were not asked for."""
         found = asdict(self)
         if self.oracle is None:
             del found["oracle"]
-        if not self.compare:
-            del found["compare"]
+        for name in ("compare", "pairs"):
+            if not found[name]:
+                del found[name]
         return found
 
 

@@ -2,6 +2,8 @@
 
 from rich.table import Table
 
+from predawn.server.replay.ages import age_text
+from predawn.server.replay.pair_tables import pair_tables
 from predawn.server.replay.report import ModelReport, ReplayReport
 
 _COLUMNS = (
@@ -30,6 +32,8 @@ def tables(report: ReplayReport) -> list[Table]:
         found.append(_modes(report.compare, "ways to serve (ranking loss: 1 = click rate alone)"))
     if report.oracle is not None:
         found.append(_oracle(report))
+    for name, pairs in report.pairs.items():
+        found += pair_tables(name, pairs)
     return found
 
 
@@ -43,21 +47,13 @@ def _modes(models: dict[str, ModelReport], title: str) -> Table:
             f"{model.inferences_saved_share:.1%}",
             f"{model.direct_hit_rate:.1%}",
             f"{model.fallbacks_per_request:.2%}",
-            _age(model.age_ms["mean"]),
-            _age(model.age_ms["p50"]),
-            _age(model.age_ms["p99"]),
+            age_text(model.age_ms["mean"]),
+            age_text(model.age_ms["p50"]),
+            age_text(model.age_ms["p99"]),
             f"{model.latency_ms['p99']:.1f} ms",
             "-" if loss is None else f"{loss:.4f}",
         )
     return table
-
-
-def _age(age_ms: float) -> str:
-    """An age in the unit that suits it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
-        if age_ms >= size:
-            return f"{age_ms / size:.1f} {unit}"
-    return f"{age_ms:.0f} ms"
 
 
 def _sources(model: ModelReport) -> Table:

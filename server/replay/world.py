@@ -17,17 +17,16 @@ from predawn.server.cache import TableSpec, UserCache
 from predawn.server.engine import checked_rows
 from predawn.server.metrics import Metrics
 from predawn.server.models.contract import RankerModel
-from predawn.server.pair_cache import PairCache
 from predawn.server.pipeline import Pipeline
-from predawn.server.pipeline_pairs import PairReader
 from predawn.server.pipeline_rank import ServedRanker
 from predawn.server.policy import Mode
 from predawn.server.refresher import Refresher
 from predawn.server.replay.embeddings import Embeddings
 from predawn.server.replay.engine import SimEngine
 from predawn.server.replay.options import ReplayOptions
+from predawn.server.replay.pair_world import PAIRS, MakePairs, WithoutPairs
 from predawn.server.replay.recording import Recording
-from predawn.server.request import F32, PairRows, RankBatch, RankRequest
+from predawn.server.request import F32, RankBatch, RankRequest
 from predawn.server.simloop import LoopClock, SimLoop
 from predawn.server.traces import Trace
 
@@ -40,7 +39,8 @@ _WAITING = (Mode.REALTIME, Mode.ERCACHE)
 
 
 class World:
-    """The parts of one server; `run` replays the trace once.
+    """The parts of one server; `run` replays the trace once. pairs: makes those of a foundation
+    model.
 
     counted_from: the first request that the figures are to count; inferences_before and
     retries_before: those until it came."""
@@ -54,6 +54,7 @@ class World:
         loop: SimLoop,
         on_progress: Callable[[float], None],
         counted_from: int = 0,
+        pairs: MakePairs = WithoutPairs,
     ) -> None:
         self._trace = trace
         self._options = options
@@ -63,7 +64,7 @@ class World:
         self._clock = LoopClock(loop, start_wall_ms=int(trace.t_ms[0]))
         self._policy = options.policy()
         policies = {MODEL: self._policy}
-        self.metrics = Metrics((MODEL,), (RANKER,))
+        self.metrics = Metrics((MODEL,), (RANKER,), (PAIRS,))
         table = _table(options, embeddings.dim)
         self.cache = UserCache([table], self._clock, _FLUSH_DELAY_MS, _FLUSH_ROWS, _key(options))
         limits = BatcherLimits(seed=options.seed)
@@ -78,14 +79,15 @@ class World:
         self._refresher = Refresher(
             self._batcher, self.cache, policies, embeddings.users, self._clock, self.metrics
         )
+        self.pairs = pairs(self._clock, self._batcher.share_below(), self.metrics)
         self._pipeline = Pipeline(
             self.cache,
-            PairReader(PairCache([], self._clock), {}, _NoPairs(), self.metrics),
+            self.pairs.reader,
             self._batcher,
             self._refresher.schedule,
             partial(_off_loop, ranker),
             policies,
-            {RANKER: ServedRanker(RANKER, ranker, (MODEL,))},
+            {RANKER: ServedRanker(RANKER, ranker, (MODEL,), pair_models=self.pairs.models)},
             self._clock,
             self.metrics,
         )
@@ -100,6 +102,7 @@ class World:
             asyncio.create_task(self.cache.run()),
             asyncio.create_task(self._batcher.run()),
             asyncio.create_task(self._sweeps()),
+            *map(asyncio.create_task, self.pairs.background()),
         ]
         try:
             await self._drive()
@@ -153,6 +156,7 @@ class World:
         trace, began_ns = self._trace, self._clock.monotonic_ns()
         user = trace.user(request)
         self._embeddings.arrived(request, user)
+        self.pairs.arrived(request, user)
         start, stop = trace.offsets[request], trace.offsets[request + 1]
         asked = RankRequest(
             user=user,
@@ -167,6 +171,7 @@ class World:
 
         took_ns = self._clock.monotonic_ns() - began_ns
         self.recording.note(request, reply, MODEL, int(start), took_ns)
+        self.pairs.answered(request, user, reply)
         self._pipeline.after_reply(asked, reply)
         self._embeddings.answered(request, user)
 
@@ -195,15 +200,6 @@ def _columns(trace: Trace, names: tuple[str, ...]) -> F32:
         if name in trace.item_feature_names:
             columns[:, column] = trace.item_features[:, trace.item_feature_names.index(name)]
     return columns
-
-
-class _NoPairs:
-    """A replay has no pair models yet: there is none to ask for."""
-
-    def asked(
-        self, model: str, request: RankRequest, rows: PairRows, scores: F32, vector: F32 | None
-    ) -> None:
-        """Never called."""
 
 
 async def _off_loop(ranker: RankerModel, name: str, batch: RankBatch) -> F32:

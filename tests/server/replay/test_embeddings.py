@@ -10,6 +10,7 @@ from predawn.server.models.training import train
 from predawn.server.replay.embeddings import (
     LatestRequests,
     NoRanker,
+    TracePast,
     TrainedModel,
     TrueVectors,
     embeddings_of,
@@ -44,7 +45,7 @@ def test_the_truth_is_that_of_the_newest_request_that_has_arrived() -> None:
 def test_a_trained_model_sees_what_was_answered_and_no_more() -> None:
     trace = day().slice(0, 50)
     history = MemoryHistory(EVENT_TYPES, [], 16)
-    model = TrainedModel(trace, NewestItem(), history)
+    model = TrainedModel(TracePast(trace, history), NewestItem())
     user = trace.user(0)
     model.arrived(0, user)
     assert model.embed([user]).tolist() == [[0.0, 0.0]]

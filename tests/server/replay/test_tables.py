@@ -1,11 +1,10 @@
 from io import StringIO
 
-import pytest
 from replay_cases import day, replayed, visits
 from rich.console import Console
 
 from predawn.server.replay import ReplayReport
-from predawn.server.replay.tables import _age, tables
+from predawn.server.replay.tables import tables
 
 
 def text(report: ReplayReport) -> str:
@@ -37,11 +36,3 @@ def test_the_tables_show_replay_comparison_and_oracle() -> None:
 def test_a_trace_without_clicks_shows_no_loss() -> None:
     shown = text(replayed(visits([(0, 1), (1_000, 1)])))
     assert " - " in shown and "oracle" not in shown
-
-
-@pytest.mark.parametrize(
-    ("age_ms", "shown"),
-    [(0, "0 ms"), (999, "999 ms"), (1_500, "1.5 s"), (90_000, "1.5 min"), (5_400_000, "1.5 h")],
-)
-def test_ages_have_the_unit_that_suits_them(age_ms: float, shown: str) -> None:
-    assert _age(age_ms) == shown
