@@ -25,7 +25,7 @@ std::size_t count_of(std::int64_t value, std::int64_t most, const char* argument
 ItemAggregates made(std::int64_t items, std::int64_t features, std::int64_t dim,
                     double half_life_ms, double noise) {
   if (!(half_life_ms > 0)) refuse("half_life_ms", "expected above 0");
-  if (!(noise >= 1e-6 && noise <= 1e6)) refuse("noise", "expected 1e-6 to 1e6");
+  if (!(noise >= 1e-3 && noise <= 1e6)) refuse("noise", "expected 0.001 to 1e6");
   return ItemAggregates({count_of(items, std::int64_t{1} << 32, "items"),
                          count_of(features, 256, "features"), count_of(dim, 65'536, "dim"),
                          half_life_ms, static_cast<float>(noise)});

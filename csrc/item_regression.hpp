@@ -8,9 +8,11 @@
 //     k = P p / (1 + p.P p),   W += k (e - W p)^T,   P -= k (P p)^T
 //   so that W = (sum p p^T + noise I)^-1 sum p e^T: exact, not in the limit. `fade` makes all that
 //   was seen count `kept` of what it did and leaves W: P_fg *= d_f d_g with d_f^2 =
-//   min(1 / kept, (1 / noise) / P_ff), so that no P_ff passes the prior.
-// Design: P is kept exactly symmetric: what makes filters of this kind diverge is that it is not.
-//   The AVX2 version is the same text compiled anew.
+//   min(1 / kept, (1 / noise) / P_ff), so that no P_ff passes the prior, and what is not on the
+//   diagonal loses (1 - kept) / 64 more, so that in the end P is the prior in all directions.
+// Design: P is kept exactly symmetric: that it is not is what makes such filters diverge. Floats
+//   carry a noise of 1e-3 and more: below, P loses what is small beside 1 / noise. The AVX2 version
+//   is the same text compiled anew.
 // Memory: `scratch`, the caller's. Cost: 4 * features * (dim + features) FLOP; no atomics.
 #pragma once
 
@@ -33,6 +35,7 @@ struct Regression {
 namespace regression {
 
 inline constexpr float kLeast = 1e-30f;
+inline constexpr float kApart = 1.0f / 64;
 
 inline std::size_t scratch_floats(std::size_t features, std::size_t dim) noexcept {
   return features + dim;
@@ -49,13 +52,16 @@ inline void begin(const Regression& of) noexcept {
 // kept: 0 to 1.
 inline void fade(const Regression& of, float kept, float* scratch) noexcept {
   const float wider = 1.0f / std::max(kept, kLeast);
+  const float apart = 1.0f - (1.0f - kept) * kApart;
   for (std::size_t i = 0; i < of.features; ++i) {
     const float own = std::max(of.uncertainty[i * of.features + i], kLeast);
     scratch[i] = std::sqrt(std::min(wider, 1.0f / (of.noise * own)));
   }
   for (std::size_t i = 0; i < of.features; ++i) {
     float* row = of.uncertainty + i * of.features;
-    for (std::size_t j = 0; j < of.features; ++j) row[j] *= scratch[i] * scratch[j];
+    const float own = row[i] * scratch[i] * scratch[i];
+    for (std::size_t j = 0; j < of.features; ++j) row[j] *= apart * (scratch[i] * scratch[j]);
+    row[i] = own;
   }
 }
 

@@ -50,7 +50,7 @@ class NeighbourLimits:
 
     items: int = 4_096
     clusters: int = 64
-    directions: int = 16
+    directions: int = 24
     fill_ttl_ms: int = 86_400_000
     half_life_ms: int = 7 * 86_400_000
     noise: float = 1.0
