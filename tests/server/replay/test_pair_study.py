@@ -6,7 +6,8 @@ from predawn.server.replay import PairOptions
 
 
 def test_everything_that_is_compared_is_there_and_below_the_oracle() -> None:
-    report = replayed(day(), pairs=PairOptions(baselines=True, budgets=(0.3, 0.6)))
+    options = PairOptions(capacity=20_000, fills=(), baselines=True, budgets=(0.3, 0.6))
+    report = replayed(day().slice(0, 700), pairs=options)
     found = json.loads(json.dumps(report.document()))["pairs"]["fm"]
     assert found["warm_up"] > 0.24 and found["oracle_share"]["same candidates"] < 1
     assert [each["budget"] for each in found["curve"]] == [0.3, 0.6]
@@ -23,7 +24,7 @@ def test_everything_that_is_compared_is_there_and_below_the_oracle() -> None:
 
 
 def test_without_baselines_there_are_none() -> None:
-    found = replayed(day().slice(0, 300), pairs=PairOptions()).pairs["fm"]
+    found = replayed(day().slice(0, 100), pairs=PairOptions(capacity=4096)).pairs["fm"]
     assert not {"baselines", "oracles", "distillation", "curve"} & set(found)
 
 
