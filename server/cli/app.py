@@ -19,6 +19,7 @@ from predawn.server.cli.demo import demo
 from predawn.server.cli.models import models
 from predawn.server.cli.replay import replay
 from predawn.server.cli.serve import serve
+from predawn.server.cli.served_log import served_log
 from predawn.server.cli.train import train
 from predawn.server.cli.verify import verify
 from predawn.server.cli.workload import workload
@@ -87,6 +88,7 @@ def build() -> typer.Typer:
     for command in (serve, demo, check, train, verify, workload, replay, bench, profile):
         app.command()(command)
     app.add_typer(models, name="models")
+    app.command("served-log")(served_log)
     app.command("collect-env")(collect_env)
     app.command()(version)
     return app

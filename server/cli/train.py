@@ -8,11 +8,39 @@ import typer
 
 from predawn.server.cli.options import Json, Seed
 from predawn.server.cli.output import Output, progress
+from predawn.server.cli.train_log import (
+    FromLog,
+    LoggedRanker,
+    LogOptions,
+    Window,
+    WithoutEventOption,
+    train_from_log,
+)
 
 if TYPE_CHECKING:
     from predawn.server.models.training import TrainReport
 
 
+TracePath: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="Log to learn from: JSON lines (gzip or not), Parquet, KuaiRand's "
+        "separated text or a log of plain events; see `predawn workload`."
+    ),
+]
+Out: TypeAlias = Annotated[
+    Path,
+    typer.Option(help="Directory of snapshots; a new version is added. Example: --out models"),
+]
+Holdout: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.9,
+        help="Share of the latest rows that is not learned from but "
+        "measured on. Example: --holdout 0.1",
+    ),
+]
 MaxRows: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -64,20 +92,9 @@ Foundation: TypeAlias = Annotated[
 
 
 def train(
-    trace: Annotated[
-        Path,
-        typer.Argument(help="Log to learn from: JSON lines (gzip or not), Parquet, KuaiRand's "
-                       "separated text or a log of plain events; see `predawn workload`."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Directory of snapshots; a new version is added. Example: --out models"),
-    ] = Path("snapshots"),
-    holdout: Annotated[
-        float,
-        typer.Option(min=0, max=0.9, help="Share of the latest rows that is not learned from but "
-                     "measured on. Example: --holdout 0.1"),
-    ] = 0.2,
+    trace: TracePath,
+    out: Out = Path("snapshots"),
+    holdout: Holdout = 0.2,
     seed: Seed = 0,
     max_rows: MaxRows = None,
     epochs: Epochs = None,
@@ -86,38 +103,49 @@ def train(
     table_rows: TableRows = None,
     resume: Resume = None,
     foundation: Foundation = None,
+    from_log: FromLog = None,
+    ranker: LoggedRanker = None,
+    window: Window = "1h",
+    without_event: WithoutEventOption = "unknown",
     json_: Json = None,
-) -> None:  # fmt: skip
+) -> None:
     """Trains a user model and a ranker on a trace and writes both as one snapshot.
 
     The latest rows are held out and measured the way the server would score them: AUC by label.
+    With --from-log a ranker alone, on what serving saw.
 
     Example: predawn train day.jsonl.gz --holdout 0.2 --out snapshots
     Next day: predawn train next.jsonl.gz --resume snapshots --out snapshots
     """
+    options: dict[str, Any] = {
+        "out": out,
+        "holdout": holdout,
+        "seed": seed,
+        "max_rows": max_rows,
+        "epochs": epochs,
+        "threads": threads,
+        "size": size,
+        "table_rows": table_rows,
+        "resume": resume,
+        "foundation": foundation,
+    }
+    output = Output(json_)
+    if from_log is not None:
+        train_from_log(LogOptions(from_log, ranker, window, without_event), trace, options, output)
+    else:
+        _train(trace, options, output)
+
+
+def _train(trace: Path, options: dict[str, Any], output: Output) -> None:
     from predawn.server.models.training import train as train_models
     from predawn.server.traces import read_trace
 
-    output = Output(json_)
     with progress() as step:
         step("reading", 0.0)
         log = read_trace(trace)
         step("reading", 1.0)
-        report = train_models(
-            log,
-            out=out,
-            holdout=holdout,
-            seed=seed,
-            max_rows=max_rows,
-            epochs=epochs,
-            threads=threads,
-            size=size,
-            table_rows=table_rows,
-            resume=resume,
-            foundation=foundation,
-            on_progress=step,
-        )
-    _show(report, out, output)
+        report = train_models(log, on_progress=step, **options)
+    _show(report, options["out"], output)
     output.document(
         {
             "rows": report.rows,
