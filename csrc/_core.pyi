@@ -58,7 +58,7 @@ def read_pairs(
     `max_age_ms` old and younger than the user's entry in `invalidated`: source 0. The others: his
     row of `fills` (dim values at its beginning), by the same rules with `fill_age_ms`, of source
     `level`; else `default` [dim], age -1, source 6. `invalidated` and `fills` are keyed by user.
-    Returns the source of the absent ones (6 if there are none)."""
+    Returns the source of the absent ones (0 if there are none)."""
 
 def peek_pairs(
     pairs: EmbeddingCache,

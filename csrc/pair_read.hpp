@@ -152,14 +152,15 @@ inline std::size_t exact(const PairTables& tables, const PairUser& user,
 
 }  // namespace detail
 
-// Returns the source of the absent candidates: the fill's, or the default's. `default_row` [dim].
+// Returns the source of the absent candidates: the fill's, or the default's; that of the pairs
+// themselves if none is absent. `default_row` [dim].
 inline std::uint8_t read_pairs(const PairTables& tables, const PairUser& user,
                                std::span<const std::uint64_t> items, const PairRules& given,
                                const float* default_row, const PairsOut& out) {
   const PairRules rules = detail::since_invalidation(tables, user, given, detail::Look::kUse);
   const std::size_t found = detail::exact(tables, user, items, rules, out.rows, out.ages);
   std::fill_n(out.sources, items.size(), kSourceDirect);
-  if (found == items.size()) return kSourceDefault;
+  if (found == items.size()) return kSourceDirect;
   const std::size_t dim = tables.pairs->table().row().dim();
   std::vector<float> row(tables.fills == nullptr ? 0 : tables.fills->table().row().dim());
   const std::int64_t age = detail::fill_age(tables, user, rules, row.data());

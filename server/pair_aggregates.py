@@ -43,9 +43,12 @@ class FillRules:
         """The mean of the user's own pairs that is kept and served; DEFAULT: none."""
         return next((level for level in self.order if level in _KINDS_OF_MEANS), Source.DEFAULT)
 
-    def comes_before(self, level: Source, other: Source) -> bool:
-        """Whether `level`, one of `order`, is preferred to `other`, one of it or DEFAULT."""
-        return other not in self.order or self.order.index(level) < self.order.index(other)
+    def after(self, level: Source) -> frozenset[int]:
+        """The sources of an absent pair that `level` is preferred to; none if it is not there."""
+        if level not in self.order:
+            return frozenset()
+        later = self.order[self.order.index(level) + 1 :]
+        return frozenset({*map(int, later), int(Source.DEFAULT)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ class PairStores:
         default: F32,
         out: tuple[F32, I64, U8],
     ) -> int:
-        """Fills rows, ages and sources of all `items`; returns the `Source` of the absent ones."""
+        """Fills rows, ages and sources of all `items`; returns the `Source` of the absent ones,
+        DIRECT where there is none."""
         return _core.read_pairs(
             self.pairs,
             self.invalidated,

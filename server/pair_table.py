@@ -76,7 +76,9 @@ class PairTable:
         self._spec = spec
         self._seed = seed
         self._rules = checked(spec, rules)
-        self._neighbours = neighbours if Source.NEIGHBOUR in rules.order else None
+        # Where the absent come from for whom neighbours are asked rather.
+        self._worse = frozenset[int]() if neighbours is None else rules.after(Source.NEIGHBOUR)
+        self._neighbours = neighbours if self._worse else None
         self._vectors: OrderedDict[UserId, F32] = OrderedDict()
         self._versions: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
         self.replace_default(spec.default)
@@ -130,10 +132,10 @@ class PairTable:
         else:
             rules = self._read_rules(now_ms, max_age_ms)
             level = stores.read(user, items, rules, self.default, (rows, ages, sources))
-        if self._asks_neighbours(level, vector):
-            assert vector is not None
-            self._fill(vector, items, level, PairReading(rows, ages, sources))
-        return PairReading(rows, ages, sources)
+        reading = PairReading(rows, ages, sources)
+        if level in self._worse and vector is not None:
+            self._fill(vector, items, level, reading)
+        return reading
 
     def peek(self, user: UserId, items: U64, now_ms: int, max_age_ms: int) -> I64:
         """Ages of the pairs' own embeddings, -1 where absent. No use of them."""
@@ -152,12 +154,10 @@ class PairTable:
             level = stores.peek(user, none, self._read_rules(now_ms, 0), no_ages)
         levels: U8 = np.full(len(items), level, dtype=np.uint8)
         vector = self._vectors.get(user) if vector is None else vector
-        if self._asks_neighbours(level, vector):
-            assert vector is not None
+        if level in self._worse and vector is not None:
             rows: F32 = np.empty((len(items), self._spec.dim), dtype=np.float32)
-            self._fill(
-                vector, items, level, PairReading(rows, np.empty(len(items), np.int64), levels)
-            )
+            unused: I64 = np.empty(len(items), dtype=np.int64)
+            self._fill(vector, items, level, PairReading(rows, unused, levels))
         return levels
 
     def heard(self, user: UserId, vector: F32) -> None:
@@ -229,20 +229,13 @@ class PairTable:
     def _read_rules(self, now_ms: int, max_age_ms: int) -> ReadRules:
         return ReadRules(now_ms, max_age_ms, self._rules.ttl_ms, self._versions)
 
-    def _asks_neighbours(self, level: int, vector: F32 | None) -> bool:
-        """Whether the absent ones would rather be filled by neighbours than from `level`."""
-        if self._neighbours is None or vector is None:
-            return False
-        return self._rules.comes_before(Source.NEIGHBOUR, Source(level))
-
     def _fill(self, vector: F32, items: U64, level: int, reading: PairReading) -> None:
         """Those of `reading` that come from `level`, where neighbours have something."""
         assert self._neighbours is not None
         missing: U8 = (reading.sources == level).view(np.uint8)
-        if missing.any():
-            filled = self._neighbours.fill(vector, items, reading.rows, missing).view(np.bool_)
-            reading.sources[filled] = Source.NEIGHBOUR
-            reading.ages_ms[filled] = -1
+        filled = self._neighbours.fill(vector, items, reading.rows, missing).view(np.bool_)
+        reading.sources[filled] = Source.NEIGHBOUR
+        reading.ages_ms[filled] = -1
 
     def _aggregate(
         self,

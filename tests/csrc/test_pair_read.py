@@ -127,7 +127,7 @@ def test_rows_ages_and_sources_are_what_the_rules_say(
     assert found == expected
     assert peeked.tolist() == [age if source == 0 else -1 for _, age, source in expected]
     sources = {source for _, _, source in expected} - {0}
-    assert absent == (sources.pop() if sources else DEFAULT_SOURCE)
+    assert absent == (sources.pop() if sources else 0)
 
 
 def test_without_fills_the_absent_are_served_the_default() -> None:
