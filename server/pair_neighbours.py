@@ -147,20 +147,24 @@ class Neighbours:
             self._start_anew()
         self._user_version = version
 
+    def refresh(self) -> None:
+        """Fits directions or clusters to the users of now, here."""
+        if len(sample := self._sample.rows()):
+            self._put_in_place(self._fit(sample, self._fitted))
+
     async def run(self) -> None:
-        """Fits directions or clusters to the users of now, as users come, until cancelled."""
+        """Refreshes as users come, until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
-            generation, before, sample = self._generation, self._fitted, self._sample.rows()
-            if not len(sample):
+            if not self._in_thread:
+                self.refresh()
                 continue
-            if self._in_thread:
+            generation, before, sample = self._generation, self._fitted, self._sample.rows()
+            if len(sample):
                 fitted = await asyncio.to_thread(self._fit, sample, before)
-            else:
-                fitted = self._fit(sample, before)
-            if generation == self._generation:
-                self._put_in_place(fitted)
+                if generation == self._generation:
+                    self._put_in_place(fitted)
 
     def report(self) -> dict[str, Any]:
         """JSON-ready: what is remembered and its bounds."""
