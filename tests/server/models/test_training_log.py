@@ -1,6 +1,7 @@
 """Training on what serving saw: better under serving's coverage, warm or new, and served."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,15 @@ EXACT = served(500, exact=True)
 TRACE = outcomes(EXACT)
 
 
-def trained(directory: Path, out: Path, **options: object) -> LogTrainReport:
-    defaults = {"holdout": 0.2, "seed": 0, "join": HOUR, "epochs": 4, "size": "tiny"}
-    return train_from_log(directory, TRACE, out=out, **(defaults | options))  # type: ignore[arg-type]
+def trained(directory: Path, out: Path, **options: Any) -> LogTrainReport:
+    defaults: dict[str, Any] = {
+        "holdout": 0.2,
+        "seed": 0,
+        "join": HOUR,
+        "epochs": 4,
+        "size": "tiny",
+    }
+    return train_from_log(directory, TRACE, out=out, **(defaults | options))
 
 
 def test_a_ranker_of_the_log_does_better_under_serving_s_coverage_than_one_of_exact_pairs(
@@ -162,7 +169,7 @@ def test_a_broken_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
         ({"join": Join(0)}, ""),
     ],
 )
-def test_what_cannot_be_is_a_line(tmp_path: Path, options: dict[str, object], said: str) -> None:
+def test_what_cannot_be_is_a_line(tmp_path: Path, options: dict[str, Any], said: str) -> None:
     log = write_log(tmp_path / "log", served(40))
     if said:
         with pytest.raises((ConfigError, TraceError), match=said):
