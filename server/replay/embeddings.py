@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from predawn.server.config import LONGEST_HISTORY
 from predawn.server.errors import ConfigError
 from predawn.server.history_memory import MemoryHistory
 from predawn.server.models.contract import RankerModel, UserModel
@@ -160,10 +161,12 @@ def embeddings_of(
     return LatestRequests(), ranker
 
 
-def history_of(snapshot: Snapshot) -> MemoryHistory:
-    """An empty history of the kind that the snapshot's models were trained on."""
+def history_of(snapshot: Snapshot, of: str = "history") -> MemoryHistory:
+    """An empty history of the kind that the snapshot's models were trained on; of: the section
+    that says how long."""
     kept = snapshot.section("history")
-    return MemoryHistory(kept["types"], kept["attributes"], kept["length"])
+    length = snapshot.section(of)["length"]
+    return MemoryHistory(kept["types"], kept["attributes"], min(length, LONGEST_HISTORY))
 
 
 def _trained(trace: Trace, path: str, pairs: bool) -> tuple[Embeddings, RankerModel]:

@@ -91,7 +91,7 @@ def pair_embeddings_of(trace: Trace, snapshot: Path | None) -> PairEmbeddings:
         if trace.truth is None:
             raise ConfigError("fm", "this log has no truth; name a snapshot directory")
         return TrueProducts(trace.truth)
-    past = TracePast(trace, history_of(load_snapshot(str(snapshot))))
+    past = TracePast(trace, history_of(load_snapshot(str(snapshot)), "foundation"))
     layout = past.history.layout
     recipe = Recipe(
         "pair",

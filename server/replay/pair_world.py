@@ -21,7 +21,7 @@ from predawn.server.pair_cache import FillRules, PairCache
 from predawn.server.pair_neighbours import NeighbourKind, NeighbourLimits, Neighbours
 from predawn.server.pipeline_pairs import PairReader
 from predawn.server.replay.engine import SNAPSHOT
-from predawn.server.replay.pair_embeddings import pair_embeddings_of
+from predawn.server.replay.pair_embeddings import PairEmbeddings
 from predawn.server.replay.pair_engine import SimPairEngine
 from predawn.server.replay.pair_options import PairOptions
 from predawn.server.replay.pair_recording import PairRecording
@@ -100,13 +100,13 @@ class PairWorld:
         self,
         trace: Trace,
         options: PairOptions,
+        embeddings: PairEmbeddings,
         hang_s: float,
         seed: int,
         clock: Clock,
         share: ShareAccount,
         metrics: Metrics,
     ) -> None:
-        embeddings = pair_embeddings_of(trace, options.fm)
         self._trace = trace
         self._embeddings = embeddings
         self.engine = SimPairEngine(embeddings, options, hang_s, clock, seed)

@@ -12,6 +12,7 @@ from predawn.server.replay.embeddings import embeddings_of
 from predawn.server.replay.loss import ranking_loss
 from predawn.server.replay.options import ReplayOptions
 from predawn.server.replay.oracle import oracle
+from predawn.server.replay.pair_embeddings import pair_embeddings_of
 from predawn.server.replay.pair_study import study
 from predawn.server.replay.pair_world import PAIRS, MakePairs, PairWorld, WithoutPairs
 from predawn.server.replay.report import ModelReport, ReplayReport, model_report
@@ -77,7 +78,8 @@ def _run(
     pairs = options.pairs
     make: MakePairs = WithoutPairs
     if pairs is not None:
-        make = partial(PairWorld, trace, pairs, options.hang_s, options.seed)
+        model = pair_embeddings_of(trace, pairs.fm)
+        make = partial(PairWorld, trace, pairs, model, options.hang_s, options.seed)
     true_pairs = pairs is not None and pairs.fm is None
     embeddings, ranker = embeddings_of(trace, options.models, true_pairs, pairs is not None)
     loop = SimLoop()

@@ -1,11 +1,12 @@
 """Shared options become a configuration."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import typer
 
-from predawn.server.cli.options import duration, load_config
+from predawn.server.cli.options import duration, load_config, taking
 from predawn.server.errors import ConfigError
 
 
@@ -32,6 +33,23 @@ def test_a_flag_goes_before_set_and_that_before_the_file() -> None:
 def test_a_malformed_set_is_named() -> None:
     with pytest.raises(ConfigError, match=r"--set: 'port' is not of the form"):
         load_config(None, ["port"])
+
+
+def test_a_command_takes_the_options_of_its_parts_in_their_place() -> None:
+    def part(left: int = 1, right: int = 2) -> int:
+        return 10 * left + right
+
+    seen: list[tuple[int, int | None, int]] = []
+
+    @taking(part, "made")
+    def command(first: int, made: int | None = None, last: int = 0) -> None:
+        """What it does."""
+        seen.append((first, made, last))
+
+    assert list(inspect.signature(command).parameters) == ["first", "left", "right", "last"]
+    assert command.__doc__ == "What it does."
+    command(first=5, left=3, right=4, last=6)
+    assert seen == [(5, 34, 6)]
 
 
 @pytest.mark.parametrize(("text", "ms"), [("5m", 300_000), ("250ms", 250), ("7", 7), (7, 7)])

@@ -9,6 +9,7 @@ from predawn.server.replay import PairCost, PairOptions
 from predawn.server.replay.embeddings import embeddings_of
 from predawn.server.replay.options import ReplayOptions
 from predawn.server.replay.pair_asks import asks_of
+from predawn.server.replay.pair_embeddings import pair_embeddings_of
 from predawn.server.replay.pair_plain import MissesOnly, run, terms_of
 from predawn.server.replay.pair_world import PAIRS, PairWorld
 from predawn.server.replay.run import warmed_up
@@ -28,7 +29,8 @@ def hours() -> Trace:
 @cache
 def figures(seed: int = 0, **pairs: Any) -> dict[str, Any]:
     """Of `hours` under options that have room and no fills, but for `pairs`."""
-    options = PairOptions(**({"capacity": 20_000, "fills": ()} | pairs))
+    room: dict[str, Any] = {"capacity": 20_000, "fills": ()}
+    options = PairOptions(**(room | pairs))
     return replayed(hours(), pairs=options, seed=seed).pairs[PAIRS]
 
 
@@ -38,7 +40,7 @@ def world_of(options: PairOptions) -> PairWorld:
     chosen = ReplayOptions(pairs=options)
 
     def made(*parts: Any) -> PairWorld:
-        return PairWorld(trace, options, 10.0, 0, *parts)
+        return PairWorld(trace, options, pair_embeddings_of(trace, None), 10.0, 0, *parts)
 
     world = World(trace, chosen, embeddings, ranker, loop, lambda share: None, pairs=made)
     simulate(world.run(), loop)
@@ -88,7 +90,12 @@ def test_what_is_served_as_direct_is_the_embedding_of_that_pair_at_that_age() ->
 
 
 def test_the_same_seed_gives_the_same_pairs() -> None:
-    options = {"failure_rate": 0.1, "hang_rate": 0.01, "capacity": 4096, "budget": 0.7}
+    options: dict[str, Any] = {
+        "failure_rate": 0.1,
+        "hang_rate": 0.01,
+        "capacity": 4096,
+        "budget": 0.7,
+    }
     one, again = (figures.__wrapped__(seed=3, **options) for _ in range(2))
     assert one == again
     assert figures(seed=4, **options) != one
