@@ -16,8 +16,8 @@ class ItemAggregates:
     items; those longest untouched make room (csrc/item_aggregates.hpp).
 
     half_life_ms: age at which an embedding counts half; noise: variance of an embedding around the
-    regression over that of a coefficient before anything is seen (the ridge), 0.001 to 1e6. 4 * features * (dim +
-    features) + 32 bytes an item, all at creation.
+    regression over that of a coefficient before anything is seen (the ridge), 0.001 to 1e6.
+    4 * features * (dim + features) + 32 bytes an item, all at creation.
     """
 
     def __init__(

@@ -184,6 +184,7 @@ class Neighbours:
         fitted = self._fitted
         if fitted is None or len(vector) != self._sample.user_dim:
             return None
+        items = np.ascontiguousarray(items)
         if isinstance(fitted, Directions):
             return items, fitted.features(vector)
         return _mixed(items, fitted.nearest(vector)), np.ones(1, dtype=np.float32)
