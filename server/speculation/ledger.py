@@ -120,7 +120,9 @@ class Ledger:
 
     def issued(self, user: UserId, items: U64, origins: U8, now_ms: int) -> None:
         """Pairs of `user` with `items` uint64 [n], each once, were given to the engine; `origins`
-        uint8 [n], `Origin`."""
+        uint8 [n], `Origin`. Twice as many whose ttl has passed are settled, so that the ledger
+        keeps up whatever the load."""
+        self.settle(now_ms, 2 * len(items))
         key, kind = self._key(user)
         if isinstance(user, str):
             self._names[key] = user
@@ -157,10 +159,11 @@ class Ledger:
         """All pairs of `user` were taken back; of how many open ones that was the end."""
         return self._native.invalidate(*self._key(user))
 
-    def settle(self, now_ms: int) -> int:
-        """Ends pairs whose ttl has passed unread, 1,024 at most; how many. To be called about as
-        often as pairs land: what is not settled holds room in the ledger."""
-        users, kinds, items = self._due_users, self._due_kinds, self._due_items
+    def settle(self, now_ms: int, limit: int = _SETTLED_AT_ONCE) -> int:
+        """Ends pairs whose ttl has passed unread, `limit` and 1,024 at most; how many. To be called
+        now and then, for the time when nothing is issued."""
+        users, kinds = self._due_users[:limit], self._due_kinds[:limit]
+        items = self._due_items[:limit]
         count = self._native.due(now_ms, users, kinds, items)
         if count:
             of = np.flatnonzero(np.diff(users[:count]) | np.diff(kinds[:count])) + 1

@@ -98,6 +98,14 @@ def test_more_than_a_call_takes_is_settled_by_the_next() -> None:
     assert ledger.open == 0
 
 
+def test_issuing_settles_so_that_the_ledger_never_fills_with_what_is_over() -> None:
+    ledger = Ledger(LedgerLimits(4 * TTL_MS, TTL_MS), Store().peek)
+    for now_ms in range(0, 20 * TTL_MS, 10):
+        landed(ledger, now_ms, np.arange(20, dtype=np.uint64), now_ms)
+    assert ledger.open <= 2 * TTL_MS + 40
+    assert ended(ledger) == {"evicted": 40 * TTL_MS - ledger.open}
+
+
 def test_lead_and_age_count_from_issue_and_from_landing() -> None:
     ledger = Ledger(LIMITS, Store().peek)
     ledger.issued(7, u64(1), of(Origin.POPULAR, 1), 0)
