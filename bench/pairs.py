@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from predawn.bench import neighbours
 from predawn.bench.harness import BenchError, Case, Effort, Row, Stamp, Subject, measure
+from predawn.bench.pairs_fills import FillPlan, fill_cases
 from predawn.csrc import _core
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.cache_place import StorePlace, TableSpec
@@ -45,19 +47,20 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Sizes of the suite. candidates: of a request; users: who have so many pairs each; batch:
-    users and items of each in one write."""
+    users and items of each in one write; fills: of the cases with fills."""
 
     candidates: tuple[int, ...]
     users: int
     batch: tuple[int, int]
+    fills: FillPlan
 
 
-FULL = Plan((100, 500), users=1_000, batch=(8, 64))
-SMOKE = Plan((5,), users=4, batch=(2, 3))
+FULL = Plan((100, 500), 1_000, (8, 64), FillPlan((10, 100, 512), 200, (8, 64)))
+SMOKE = Plan((5,), 4, (2, 3), FillPlan((6,), 8, (2, 3)))
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
-    """Time of a request's pairs, and of a written pair."""
+    """Time of a request's pairs, also where some are absent and filled, and of a written pair."""
     plan = SMOKE if smoke else FULL
     cases = [
         case
@@ -65,7 +68,8 @@ def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
         for kind in ("integer", "string")
         for case in _requests(plan, candidates, kind)
     ]
-    return measure(mark, [*cases, _write(plan)], effort)
+    cases += [_write(plan), *fill_cases(plan.fills), *neighbours.cases(smoke=smoke)]
+    return measure(mark, cases, effort)
 
 
 class _Nobody:

@@ -258,7 +258,7 @@ class PairTable:
                 begin, end = end, end + count
                 vector = self._vectors.get(each.user)
                 if vector is not None:
-                    items = each.item_hashes
+                    items = np.ascontiguousarray(each.item_hashes)
                     self._neighbours.add(each.user, vector, items, rows[begin:end], snapshot)
 
     def _attach(self, kind: int) -> PairStores | None:
