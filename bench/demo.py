@@ -195,7 +195,8 @@ class _Live:
         """The table, drawn anew; a line now and then where nothing can be drawn over."""
         if self._demo.console.is_terminal:
             caption = f"{self._caption} Ctrl-C ends it."
-            live.update(table(self._tally, self._account, seconds, caption), refresh=True)
+            rows = self._demo.console.height
+            live.update(table(self._tally, self._account, seconds, caption, rows), refresh=True)
         elif seconds >= self._next_line_s:
             self._next_line_s += _LINE_S
             self._demo.console.print(line(self._tally, self._account, seconds), soft_wrap=True)

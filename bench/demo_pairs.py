@@ -92,7 +92,7 @@ class PairAccount:
             for level, label in _LEVELS.items()
             if (count := self.sources.get(level, 0)) or level in ("direct", "default")
         ]
-        return [served, [*self._computed(), self._priced(), self._throttled()]]
+        return [served, self._computed()]
 
     def _computed(self) -> list[Row]:
         used, unread = self.ended("used"), self.ended(*UNREAD_OUTCOMES)
@@ -106,14 +106,14 @@ class PairAccount:
             ("used", f"{used:,}", bar(used, used + unread)),
             ("wasted", f"{unread:,}", f"{self.unread:,} more not read yet"),
             ("lead of used ones", f"{figure(lead)} s", f"median; {figure(age)} s old when used"),
+            ("price", f"{self.price:.3f}", self._limits()),
         ]
 
-    def _priced(self) -> Row:
-        return "price", f"{self.price:.3f}", f"least chance worth computing; {self.waiting:,} wait"
-
-    def _throttled(self) -> Row:
-        spent = "spends its budget" if self.throttle >= 1 else self.sentence
-        return "throttle", f"{self.throttle:.0%}", spent[: 2 * BAR]
+    def _limits(self) -> str:
+        """What keeps it from computing more."""
+        if self.throttle < 1:
+            return f"throttled to {self.throttle:.0%}: {self.sentence}"[: 2 * BAR]
+        return f"least chance worth it; {self.waiting:,} wait"
 
 
 def accounts_of(metrics: Mapping[str, Any]) -> dict[str, PairAccount]:

@@ -18,6 +18,7 @@ from predawn.csrc._core import Histogram
 
 _OK = 200
 _RECENT = 1000
+_WHOLE = 34  # rows of a picture with lines and caption
 
 
 @dataclass(slots=True)
@@ -111,11 +112,13 @@ def line(tally: Tally, account: Account, seconds: float) -> str:
     )
 
 
-def table(tally: Tally, account: Account, seconds: float, caption: str) -> Table:
-    """One picture of the demo after `seconds`."""
+def table(
+    tally: Tally, account: Account, seconds: float, caption: str, rows: int | None = None
+) -> Table:
+    """One picture of the demo after `seconds`; rows: that there is room for, if it matters."""
     found = Table(
         title=f"predawn, live for {seconds:,.0f} s",
-        caption=caption,
+        caption=caption if rows is None or rows >= _WHOLE else None,
         title_justify="left",
         caption_justify="left",
         show_header=False,
@@ -146,6 +149,9 @@ def table(tally: Tally, account: Account, seconds: float, caption: str) -> Table
             found.add_section()
             for row in part:
                 found.add_row(*row)
+    if found.caption is None:  # hardly room for the figures
+        for line in found.rows:
+            line.end_section = False
     return found
 
 

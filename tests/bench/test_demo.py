@@ -35,7 +35,7 @@ def test_demo_serves_and_sums_up() -> None:
     assert pairs["asked"] == sum(pairs["sources"].values()) > found["requests"]
     assert pairs["issued"] >= sum(pairs["outcomes"].values()) >= pairs["outcomes"]["used"]
     assert pairs["issued"] > 0 and pairs["outcomes"]["failed"] == 0
-    assert "pairs, exact" in out.getvalue() and "throttle" in out.getvalue()
+    assert "pairs, exact" in out.getvalue() and "price" in out.getvalue()
     assert "/v1/rank -H '" in out.getvalue() and "Time is compressed" in out.getvalue()
 
 

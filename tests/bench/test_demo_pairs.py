@@ -48,14 +48,13 @@ def test_rows_say_what_was_served_and_what_became_of_the_computed() -> None:
     assert found["pairs computed"] == ("20", "2.00 per asked")
     assert found["used"] == ("4", bar(4, 10)) and found["wasted"][0] == "6"
     assert found["lead of used ones"][0].startswith("30")
-    assert found["price"] == ("0.125", "least chance worth computing; 6 wait")
-    assert found["throttle"] == ("100%", "spends its budget")
+    assert found["price"] == ("0.125", "least chance worth it; 6 wait")
 
 
 def test_a_throttled_one_says_why() -> None:
-    (label, share, why) = _account(0.05).rows()[1][-1]
-    assert (label, share) == ("throttle", "5%")
-    assert SENTENCE.startswith(why) and len(why) == 2 * BAR
+    (label, price, why) = _account(0.05).rows()[1][-1]
+    assert (label, price) == ("price", "0.125") and len(why) == 2 * BAR
+    assert why.startswith("throttled to 5%: 3 % of the pairs of popular")
 
 
 def test_a_server_that_speculates_nothing_has_zeroes() -> None:

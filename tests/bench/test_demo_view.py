@@ -69,3 +69,18 @@ def test_pairs_have_their_part_of_picture_line_and_summary() -> None:
     assert "pairs, exact" in out.getvalue() and "75%" in out.getvalue()
     assert "exact 75%" in demo_view.line(_tally(), account, 2.0)
     assert demo_view.summary(_tally(), account, 2.0)["pairs"]["fm"]["issued"] == 9
+
+
+def test_a_small_terminal_sees_every_figure() -> None:
+    sources = {"direct": 3, "user_mean": 2, "neighbour": 1, "default": 1}
+    account = Account(pairs={"fm": PairAccount("fm", sources, issued=9)})
+
+    def printed(rows: int | None) -> list[str]:
+        out = io.StringIO()
+        Console(file=out, width=80).print(demo_view.table(_tally(), account, 2.0, "it ends", rows))
+        return out.getvalue().splitlines()
+
+    assert len(printed(24)) < 24 < len(printed(None))
+    for said in ("requests", "pairs, default", "price"):
+        assert any(said in line for line in printed(24))
+    assert any("it ends" in line for line in printed(None))
