@@ -10,7 +10,7 @@ BUILT := .venv/.built
 NATIVE := $(wildcard csrc/*.cpp csrc/*.hpp csrc/*.pyx csrc/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: run test lint build verify sanitize bench fmt clean help
+.PHONY: run test lint build verify simulate sanitize bench fmt clean help
 
 run: $(BUILT)  ## start predawn on loopback under live traffic; Ctrl-C ends it
 	@trap : INT; $(BIN)/predawn demo; code=$$?; [ $$code -eq 130 ] || exit $$code
@@ -25,6 +25,9 @@ build: $(BUILT)  ## .venv and the extensions, if anything they are made of chang
 
 verify: $(INSTALLED)  ## model-check the store's protocol (minutes; FULL=1: more of it)
 	@$(BIN)/python tests/spin_models.py $(if $(FULL),--full)
+
+simulate: $(BUILT)  ## pairs computed ahead in virtual time, with faults (minutes; REQUESTS=1000000)
+	@$(BIN)/python tests/million.py $(if $(REQUESTS),--requests $(REQUESTS))
 
 sanitize: $(BUILT)  ## native code under ASan, UBSan, TSan and libFuzzer (minutes; SECONDS_EACH=20)
 	@$(BIN)/python tests/sanitizers.py $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH))
