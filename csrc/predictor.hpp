@@ -51,7 +51,6 @@ class Predictor {
  public:
   explicit Predictor(const Sizes& sizes)
       : ttl_ms_(sizes.ttl_ms),
-        popular_(sizes.popular),
         users_(sizes.users, sizes.lists, sizes.seed),
         items_(sizes.items, sizes.popular, sizes.seed + 1),
         activity_(sizes.ttl_ms),
@@ -59,6 +58,8 @@ class Predictor {
         visits_(sizes.examples / 4),
         pair_sampler_(sizes.examples, sizes.ttl_ms, sizes.seed + 2),
         visit_sampler_(sizes.examples / 4, sizes.ttl_ms, sizes.seed + 3) {
+    own_.reserve(sizes.lists * kEntriesPerList);
+    order_.reserve(kUsualCandidates);
     found_.reserve(sizes.popular + sizes.lists * kEntriesPerList);
   }
 
@@ -93,7 +94,7 @@ class Predictor {
     const std::span<const Popular> popular =
         items_.popular(now_ms, model_.sightings(), model_.missed());
     own_.assign(users_.entries(slot).size(), nullptr);
-    scan_popular(popular, user_hash, least, now_ms);
+    scan_popular(popular, slot, user_hash, least, now_ms);
     scan_shown(slot, user_hash, least, now_ms);
     const auto by_chance = [](const Candidate& a, const Candidate& b) {
       return a.chance != b.chance ? a.chance > b.chance : a.item < b.item;
@@ -120,6 +121,7 @@ class Predictor {
     std::uint32_t fresh_ever;
   };
   static constexpr std::size_t kDueAtOnce = 1024;
+  static constexpr std::size_t kUsualCandidates = 4096;  // of a request; a longer one takes memory
 
   // Time, and the outcomes that are due by then.
   std::int64_t advance(std::int64_t at_ms) {
@@ -144,8 +146,11 @@ class Predictor {
   void rank(std::span<const float> scores) {
     order_.resize(scores.size());
     std::iota(order_.begin(), order_.end(), 0u);
-    std::stable_sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return scores[a] > scores[b];  // not a number: as it comes
+    const auto worth = [&](std::uint32_t i) {
+      return std::isnan(scores[i]) ? -std::numeric_limits<float>::infinity() : scores[i];
+    };
+    std::sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return worth(a) != worth(b) ? worth(a) > worth(b) : a < b;
     });
   }
 
@@ -153,7 +158,7 @@ class Predictor {
   bool show(std::uint32_t slot, std::uint64_t item, std::size_t place, std::size_t size,
             bool is_known, std::int64_t now_ms) {
     const auto rank = static_cast<std::uint8_t>(place * PairModel::kRanks / size);
-    const int at = users_.position(item);
+    const int at = users_.position(slot, item);
     if (at >= 0) {
       Shown& entry = users_.entries(slot)[static_cast<std::size_t>(at)];
       entry.times = static_cast<std::uint8_t>(
@@ -188,10 +193,10 @@ class Predictor {
                   users_[slot].fresh_ever});
   }
 
-  void scan_popular(std::span<const Popular> popular, std::uint64_t user_hash, float least,
-                    std::int64_t now_ms) {
+  void scan_popular(std::span<const Popular> popular, std::uint32_t slot, std::uint64_t user_hash,
+                    float least, std::int64_t now_ms) {
     for (const Popular& each : popular) {
-      const int at = users_.position(each.item);
+      const int at = users_.position(slot, each.item);
       if (at >= 0) {
         own_[static_cast<std::size_t>(at)] = &each;
         continue;
@@ -211,7 +216,7 @@ class Predictor {
   void draw_from(const Popular& popular, PairFeatures& features) const noexcept {
     features.sightings = popular.sightings;
     features.missed = popular.missed;
-    features.draws = draws_ * popular.rate / model_.draw_factor(features);
+    features.draws = draws_ * popular.plain;
   }
 
   void scan_shown(std::uint32_t slot, std::uint64_t user_hash, float least, std::int64_t now_ms) {
@@ -220,7 +225,7 @@ class Predictor {
     for (std::size_t k = 0; k < user.lists; ++k) {
       const ListNote& note = user.notes[k];
       copies_[k] = {PairModel::copy_bucket(k, now_ms - note.at_ms, gap),
-                    activity_.size() / static_cast<float>(note.size)};
+                    activity_.size() / static_cast<float>(std::max(note.size, 1u))};
       copied_[k] = copies_[k].count * model_.copied(copies_[k].bucket);
     }
     const auto repeater = static_cast<std::uint8_t>(
@@ -272,7 +277,6 @@ class Predictor {
   static constexpr float kLeastScored = 0.005f;
 
   std::int64_t ttl_ms_;
-  std::size_t popular_;
   Users users_;
   Items items_;
   Activity activity_;

@@ -8,7 +8,7 @@
 //   has fresh. Features: his rates of sessions and requests, the mean logarithm of his gaps between
 //   sessions, requests lately, time since the last one, hour of the day (two harmonics). Few
 //   weights, learnt by a recursive Newton step on the quasi-likelihood of an overdispersed count
-//   (online_newton below): no learning rate, and as little noise as the examples allow.
+//   (below): no learning rate, and as little noise as the examples allow.
 // Memory: kFeatures^2 numbers. Cost: about 60 ns, an example 300 ns.
 #pragma once
 
@@ -74,17 +74,19 @@ class Activity {
   // sum of information * x x^T, kept by the formula of Sherman and Morrison.
   void learn(const ActivityFeatures& features, float came) noexcept {
     const float said = expected(features);
-    const float information = said / (1 + kDispersion * said);
-    std::array<float, kFeatures> along{};
-    float norm = 0;
+    const double information = static_cast<double>(said / (1 + kDispersion * said));
+    std::array<double, kFeatures> x{};
+    std::copy(features.values.begin(), features.values.end(), x.begin());
+    std::array<double, kFeatures> along{};
+    double norm = 0;
     for (std::size_t i = 0; i < kFeatures; ++i) {
-      for (std::size_t j = 0; j < kFeatures; ++j) along[i] += spread_[i][j] * features.values[j];
-      norm += along[i] * features.values[i];
+      for (std::size_t j = 0; j < kFeatures; ++j) along[i] += spread_[i][j] * x[j];
+      norm += along[i] * x[i];
     }
-    const float gain = 1 / (1 / information + norm);
-    const float surprise = std::min((came - said) / said, kMostSurprise);
+    const double gain = 1 / (1 / information + norm);
+    const double surprise = static_cast<double>(std::min((came - said) / said, kMostSurprise));
     for (std::size_t i = 0; i < kFeatures; ++i) {
-      weights_[i] += along[i] * gain * surprise;
+      weights_[i] += static_cast<float>(along[i] * gain * surprise);
       for (std::size_t j = 0; j < kFeatures; ++j) spread_[i][j] -= along[i] * along[j] * gain;
     }
     forget();
@@ -107,8 +109,8 @@ class Activity {
   static constexpr float kDispersion = 0.7f;
   static constexpr float kMostSurprise = 8;
   static constexpr float kKept = 1.0f - 1.0f / 4096;
-  static constexpr float kPriorVariance = 0.1f;
-  static constexpr float kRemembers = 1.0f - 1.0f / 32768;
+  static constexpr double kPriorVariance = 0.1;
+  static constexpr double kRemembers = 1.0 - 1.0 / 32768;
   static constexpr float kPriorCalls = 40;
 
   // So long a time a weekly count of a user speaks of, who was seen first so long ago.
@@ -124,11 +126,11 @@ class Activity {
 
   // Old examples count less, but no direction becomes less certain than at the beginning.
   void forget() noexcept {
-    float most = 0;
+    double most = 0;
     for (std::size_t i = 0; i < kFeatures; ++i) most = std::max(most, spread_[i][i]);
     if (most > kPriorVariance * kRemembers) return;
     for (auto& row : spread_) {
-      for (float& each : row) each /= kRemembers;
+      for (double& each : row) each /= kRemembers;
     }
   }
 
@@ -136,7 +138,7 @@ class Activity {
   float size_ = 10;
   float fresh_ = 6;
   std::array<float, kFeatures> weights_{};
-  std::array<std::array<float, kFeatures>, kFeatures> spread_{};
+  std::array<std::array<double, kFeatures>, kFeatures> spread_{};
   float said_ = 0;
   float came_ = 0;
 };

@@ -78,7 +78,7 @@ class Sampler {
   [[nodiscard]] std::uint64_t next() noexcept { return mixed(random_ += 0x9e3779b97f4a7c15u); }
 
  private:
-  static constexpr float kMostShare = 0.5f;
+  static constexpr float kMostShare = 1.0f;
 
   // What came since the beginning, or of late, tells what comes while an example waits.
   void steer(std::int64_t now_ms) noexcept {

@@ -28,9 +28,11 @@
 
 namespace predawn::predictor {
 
-// An item of the list. rate: chance to be the next fresh candidate of anybody.
+// An item of the list. plain: chance to be the next fresh candidate of anybody; rate: the same
+// times its learnt factors.
 struct Popular {
   std::uint64_t item = 0;
+  float plain = 0;
   float rate = 0;
   std::uint32_t slot = 0;
   std::uint8_t sightings = 0;  // bucket
@@ -71,11 +73,12 @@ class Items {
     if (!item.is_listed) offer(id, slot, now_ms);
   }
 
-  // Most likely first; renewed if it is older than `age_ms` and so many sightings came since.
+  // Most likely first, as of the last renewal: kRenewMs and kRenewDraws ago at least.
   [[nodiscard]] std::span<const Popular> popular(std::int64_t now_ms, const Factors& by_sightings,
                                                  const Factors& by_missed) {
-    const bool is_due = now_ms - renewed_ms_ >= kRenewMs && draws_ - renewed_at_ >= kRenewDraws;
-    if (is_due || list_.size() < known_sorted_) renew(now_ms, by_sightings, by_missed);
+    if (now_ms - renewed_ms_ >= kRenewMs && draws_ - renewed_at_ >= kRenewDraws) {
+      renew(now_ms, by_sightings, by_missed);
+    }
     return list_;
   }
 
@@ -93,8 +96,8 @@ class Items {
         (item.fast * fast_gone + kSteadyWeight) / (fast_draws + kSteadyWeight / steady);
     const float since = static_cast<float>(draws_ - item.last_draw);
     const float missed = rate * since;
-    return {id, rate * alive(rate, since, now_ms), slot, bucket(item.slow * gone, 1.5f),
-            bucket(missed, 2.5f)};
+    const float plain = rate * alive(rate, since, now_ms);
+    return {id, plain, plain, slot, bucket(item.slow * gone, 1.5f), bucket(missed, 2.5f)};
   }
 
  private:
@@ -113,7 +116,7 @@ class Items {
   static constexpr float kLifeMs = 24 * kHourMs;
   static constexpr float kPriorSightings = 0.5f;
   static constexpr float kPriorDraws = 700;
-  static constexpr float kSteadyWeight = 12;  // sightings
+  static constexpr float kSteadyWeight = 30;  // sightings
   static constexpr std::int64_t kRenewMs = 30'000;
   static constexpr std::uint32_t kRenewDraws = 64;
 
@@ -134,10 +137,10 @@ class Items {
     const auto same = [&](const Popular& each) { return each.slot == slot; };
     const auto at = std::find_if(list_.begin(), list_.end(), same);
     if (at != list_.end()) list_.erase(at);
-    known_sorted_ = std::min(known_sorted_, list_.size());
+    replaced_ = std::min(replaced_, list_.size());
   }
 
-  // The list is sorted up to known_sorted_; what came since is behind.
+  // The list is sorted up to replaced_; what came since the renewal is behind.
   void offer(std::uint64_t id, std::uint32_t slot, std::int64_t now_ms) {
     const Popular entry = look(id, slot, now_ms);
     if (list_.size() < most_) {
@@ -160,7 +163,6 @@ class Items {
     }
     std::sort(list_.begin(), list_.end(),
               [](const Popular& a, const Popular& b) { return a.rate > b.rate; });
-    known_sorted_ = list_.size();
     replaced_ = list_.size();
     renewed_ms_ = now_ms;
     renewed_at_ = draws_;
@@ -170,7 +172,6 @@ class Items {
   std::vector<Item> items_;
   std::vector<Popular> list_;
   std::size_t most_;
-  std::size_t known_sorted_ = 0;
   std::size_t replaced_ = 0;
   std::uint32_t draws_ = 0;
   std::uint32_t renewed_at_ = 0;

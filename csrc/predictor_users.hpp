@@ -140,13 +140,18 @@ class Users {
     return {shown_.get() + slot * room_, users_[slot].entries};
   }
 
-  // Where in `entries` items lie, for `position` until the next call.
+  // Where in `entries` items lie, for `position` until the next call. (An item put in the place of
+  // another one since is not found.)
   void index(std::uint32_t slot) noexcept {
     positions_.clear();
     std::uint16_t at = 0;
     for (const Shown& each : entries(slot)) positions_.put(each.item, at++);
   }
-  [[nodiscard]] int position(std::uint64_t item) const noexcept { return positions_.find(item); }
+  [[nodiscard]] int position(std::uint32_t slot, std::uint64_t item) noexcept {
+    const int at = positions_.find(item);
+    const bool is_there = at >= 0 && entries(slot)[static_cast<std::size_t>(at)].item == item;
+    return is_there ? at : -1;
+  }
 
   // The times of a request with `size` candidates of which `fresh` are new to him.
   void came(std::uint32_t slot, std::size_t size, std::size_t fresh, std::int64_t now_ms) noexcept {
