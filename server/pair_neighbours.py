@@ -81,6 +81,7 @@ class Neighbours:
         self._sample = UserSample(_SAMPLE_LIMIT)
         self._fitted: Directions | Clusters | None = None
         self._alike: frozenset[int] | None = None
+        self._made_of: set[int] = set()  # versions of the pair model
         self._user_version: int | None = None
         self._generation = 0  # of the user vectors: what was fitted to others is dropped
         self._due = asyncio.Event()
@@ -109,6 +110,7 @@ class Neighbours:
         known = self._known(vector, items)
         if known is not None:
             keys, features = known
+            self._made_of.add(version)
             repeated: F32 = np.broadcast_to(features, (len(keys), len(features))).copy()
             self._table.add(keys, repeated, rows, self._clock.wall_ms())
 
@@ -133,17 +135,16 @@ class Neighbours:
         return found
 
     def replace_version(self, version: int, alike: Collection[int] = ()) -> None:
-        """From now on `version` of the pair model serves, and those `alike`. Where none of them
-        served before, what is known of the items is forgotten."""
-        serving = frozenset({version, *alike})
-        if self._alike is not None and not serving & self._alike:
-            self._table.forget()
-        self._alike = serving
+        """From now on `version` of the pair model serves, and those `alike`. What is known of the
+        items is forgotten where it is made of others, too."""
+        self._alike = frozenset({version, *alike})
+        if not self._made_of <= self._alike:
+            self._forget_items()
 
     def replace_user_version(self, version: int) -> None:
         """From now on user vectors are of `version` of their model: those before are forgotten,
         and all that was made of them."""
-        if self._user_version not in (None, version):
+        if version != self._user_version:
             self._start_anew()
         self._user_version = version
 
@@ -201,12 +202,16 @@ class Neighbours:
 
     def _put_in_place(self, fitted: Directions | Clusters) -> None:
         if isinstance(fitted, Directions) and fitted is not self._fitted:
-            self._table.forget()  # regressions on other directions
+            self._forget_items()  # regressions on other directions
         self._fitted = fitted
         self._refreshes += 1
 
-    def _start_anew(self) -> None:
+    def _forget_items(self) -> None:
         self._table.forget()
+        self._made_of.clear()
+
+    def _start_anew(self) -> None:
+        self._forget_items()
         self._sample.forget()
         self._fitted = None
         self._generation += 1

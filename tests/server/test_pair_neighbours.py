@@ -155,15 +155,27 @@ def test_versions_of_the_pair_model_are_not_mixed(kind: Kind) -> None:
 def test_versions_of_user_vectors_are_not_mixed(kind: Kind) -> None:
     known = fitted(kind, SetClock())
     vector = vectors(1)[0]
-    known.replace_user_version(1)
-    add(known, vector, 1, np.ones(DIM))
-    assert filled(known, vector, items_of(1))[1] == [1]
-    known.replace_user_version(1)
-    assert filled(known, vector, items_of(1))[1] == [1]
-    known.replace_user_version(2)
-    assert not known.report()["ready"]
-    let_it_fit(known, vectors(64))
-    assert filled(known, vector, items_of(1))[1] == [0]
+    for version in (2, 1):
+        add(known, vector, 1, np.ones(DIM))
+        assert filled(known, vector, items_of(1))[1] == [1]
+        known.replace_user_version(version)
+        assert not known.report()["ready"]
+        let_it_fit(known, vectors(64))
+        assert filled(known, vector, items_of(1))[1] == [0]
+        known.replace_user_version(version)
+        assert known.report()["ready"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_versions_made_together_goes_when_one_of_them_serves_alone(kind: Kind) -> None:
+    known = fitted(kind, SetClock())
+    vector = vectors(1)[0]
+    for version in (1, 2):
+        add(known, vector, version, np.ones(DIM), version=version)
+    known.replace_version(2, alike=(1,))
+    assert filled(known, vector, items_of(1, 2))[1] == [1, 1]
+    known.replace_version(2)
+    assert filled(known, vector, items_of(1, 2))[1] == [0, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
