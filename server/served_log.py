@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predawn.server.clock import Clock
-from predawn.server.engine_worker import give_way
 from predawn.server.metrics import Metrics
 from predawn.server.request import RankReply, RankRequest
 from predawn.server.served_log_columns import Layout, Seen
@@ -27,7 +26,6 @@ from predawn.server.served_log_files import FilesLeft, ServedLogFiles
 
 _LOG = logging.getLogger(__name__)
 _QUIET_NS = 10_000_000_000  # between two lines about files that cannot be written
-_NICEST = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,8 @@ class ServedLog:
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._quiet_until_ns = 0
-        self._thread = ThreadPoolExecutor(1, "served-log", give_way, (_NICEST,))
+        # Not a nicer one: it would be put off while it holds the interpreter, and requests with it.
+        self._thread = ThreadPoolExecutor(1, "served-log")
         left = self._files.left()
         metrics.served_log.files, metrics.served_log.bytes = left.files, left.bytes
 
