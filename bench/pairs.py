@@ -17,6 +17,7 @@ import numpy as np
 from predawn.bench import neighbours
 from predawn.bench.harness import BenchError, Case, Effort, Row, Stamp, Subject, measure
 from predawn.bench.pairs_fills import FillPlan, fill_cases
+from predawn.bench.pairs_ledger import ledger_cases
 from predawn.csrc import _core
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.cache_place import StorePlace, TableSpec
@@ -60,7 +61,8 @@ SMOKE = Plan((5,), 4, (2, 3), FillPlan((6,), 8, (2, 3)))
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
-    """Time of a request's pairs, also where some are absent and filled, and of a written pair."""
+    """Time of a request's pairs, also where some are absent and filled, and of a pair
+    written and accounted for."""
     plan = SMOKE if smoke else FULL
     cases = [
         case
@@ -69,6 +71,7 @@ def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
         for case in _requests(plan, candidates, kind)
     ]
     cases += [_write(plan), *fill_cases(plan.fills), *neighbours.cases(smoke=smoke)]
+    cases += ledger_cases(plan.users, plan.batch[1])
     return measure(mark, cases, effort)
 
 

@@ -12,6 +12,7 @@ def test_reads_writes_and_what_follows_a_reply_are_timed() -> None:
         *["read", "after", "after"] * 2,
         "write",
     ]
-    assert {case.split()[0] for case in list(timed)[7:]} == {"read", "look", "write", "neighbours"}
+    rest = {case.split()[0] for case in list(timed)[7:]}
+    assert rest == {"read", "look", "write", "neighbours", "account"}
     reads = [row for case, row in list(timed.items())[:7] if case.startswith("read")]
     assert all(row.peer == "dictionary" and row.limit for row in reads)
