@@ -186,7 +186,7 @@ def _pairs(metrics: Metrics) -> Iterator[Metric]:
     )
     for name, count in metrics.pairs_waiting().items():
         waiting.add_metric([name], count)
-    yield from (served, missed, ages, coverage, waiting)
+    yield from (served, missed, proposed, ages, coverage, waiting)
 
 
 def _speculation(metrics: Metrics) -> Iterator[Metric]:
