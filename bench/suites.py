@@ -6,6 +6,7 @@ from typing import Protocol
 
 from predawn.bench import (
     codec,
+    coverage,
     eviction,
     faults,
     harness,
@@ -40,6 +41,7 @@ SUITES: dict[str, Suite] = {
     "eviction": eviction.run,
     "serve": serve.run,
     "pairs": pairs.run,
+    "coverage": coverage.run,
     "faults": faults.run,
     "swap": swap.run,
     "models": models.run,

@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+from replay_cases import day
+
+from predawn.bench.coverage_levels import LEVELS, filled
+from predawn.server.request import Source
+
+EXPECTED = (Source.USER_MEAN, Source.RECENT, Source.NEIGHBOUR, Source.NEIGHBOUR)
+
+
+@pytest.mark.parametrize("at", range(len(LEVELS)), ids=[level.name for level in LEVELS])
+def test_every_candidate_is_read_as_if_it_were_absent(at: int) -> None:
+    source, trace = EXPECTED[at], day().slice(0, 150)
+    found = filled(trace, LEVELS[at], budget=1.0)
+    sources = found.served.sources
+    assert set(np.unique(sources).tolist()) <= {source, Source.DEFAULT}
+    assert (sources == source).mean() > 0.02
+    assert not found.served.rows[sources == Source.DEFAULT].any()
+    assert found.served.rows[sources == source].any(axis=1).mean() > 0.9
+    assert len(found.ages_ms) and (found.ages_ms >= 0).all()
