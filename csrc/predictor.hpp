@@ -90,6 +90,7 @@ class Predictor {
     if (slot == kNoSlot) return found_;
     const std::uint64_t user_hash = hash_of(id);
     users_.index(slot);
+    fair_ = fair(users_[slot]);
     draws_ = activity_.expected(activity_.features(users_[slot], now_ms));
     const std::span<const Popular> popular =
         items_.popular(now_ms, model_.sightings(), model_.missed());
@@ -189,6 +190,7 @@ class Predictor {
 
   void visit(std::uint32_t slot, std::int64_t now_ms) {
     if (!visit_sampler_.takes(now_ms) || visits_.is_full()) return;
+    if (visit_sampler_.uniform() > static_cast<double>(fair(users_[slot]))) return;
     visits_.push({now_ms + ttl_ms_, activity_.features(users_[slot], now_ms), users_.id(slot),
                   users_[slot].fresh_ever});
   }
@@ -261,9 +263,17 @@ class Predictor {
     }
   }
 
+  // The share of a user's examples that is learnt from, so that who asks all the time is no more
+  // heard than others.
+  [[nodiscard]] static float fair(const User& user) noexcept {
+    return std::min(1.0f, kUsualRequests / std::max(user.lately, 1.0f));
+  }
+
   void wait(std::uint64_t pair, const PairFeatures& features, float raw, float chance,
             Origin origin, std::int64_t now_ms) {
-    examples_.push({pair, now_ms + ttl_ms_, features, raw, chance, pair_sampler_.weight(), kNoSlot,
+    if (fair_ < 1 && pair_sampler_.uniform() > static_cast<double>(fair_)) return;
+    const float weight = pair_sampler_.weight() / fair_;
+    examples_.push({pair, now_ms + ttl_ms_, features, raw, chance, weight, kNoSlot,
                     static_cast<std::uint8_t>(origin), false});
   }
 
@@ -274,6 +284,7 @@ class Predictor {
     return mixed(user ^ mixed(item));
   }
 
+  static constexpr float kUsualRequests = 12;  // of a user, within about three hours
   static constexpr float kLeastScored = 0.005f;
 
   std::int64_t ttl_ms_;
@@ -293,6 +304,7 @@ class Predictor {
   std::array<float, kListsMost> copied_{};
   std::int64_t now_ms_ = 0;
   float draws_ = 0;
+  float fair_ = 1;
 };
 
 }  // namespace predawn::predictor

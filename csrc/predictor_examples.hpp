@@ -69,13 +69,16 @@ class Sampler {
     ++came_;
     if (--skip_ > 0) return false;
     steer(now_ms);
-    const double uniform = (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53;
-    const double skip = std::log(uniform) / std::log1p(-static_cast<double>(share_));
+    const double skip = std::log(uniform()) / std::log1p(-static_cast<double>(share_));
     skip_ = 1 + static_cast<std::int64_t>(std::min(skip, 1e6));
     return true;
   }
 
   [[nodiscard]] std::uint64_t next() noexcept { return mixed(random_ += 0x9e3779b97f4a7c15u); }
+  // Between 0 and 1, both excluded.
+  [[nodiscard]] double uniform() noexcept {
+    return (static_cast<double>(next() >> 11) + 0.5) * 0x1p-53;
+  }
 
  private:
   static constexpr float kMostShare = 1.0f;
