@@ -66,33 +66,23 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         pair_cache = pair_cache_of(config, models, neighbours, clock)
         ends.callback(cache.close)
         ends.callback(pair_cache.close)
-        batcher = Batcher(
-            engine, cache.land, cache.flushed, clock, _batcher_limits(config), metrics
-        )
+        limits = _batcher_limits(config)
+        batcher = Batcher(engine, cache.land, cache.flushed, clock, limits, metrics)
         cache.on_invalidate(batcher.invalidated)
         refresher = Refresher(batcher, cache, policies, history.users, clock, metrics)
-        time = EngineTime(
-            batcher.share_below(), config.engine.background_share, config.engine.hang_after
-        )
+        time = _engine_time(config, batcher)
         speculator = speculator_for(config, engine, pair_cache, time, clock, metrics)
         metrics.queue_depth = batcher.depths
         metrics.store = lambda: {**cache.stats(), **pair_cache.stats()}
+        pairs = PairReader(pair_cache, _ttls_ms(config), speculator, metrics)
+        schedule, score, rankers = refresher.schedule, engine.score, models.rankers
         pipeline = Pipeline(
-            cache,
-            PairReader(pair_cache, _ttls_ms(config), speculator, metrics),
-            batcher,
-            refresher.schedule,
-            engine.score,
-            policies,
-            models.rankers,
-            clock,
-            metrics,
+            cache, pairs, batcher, schedule, score, policies, rankers, clock, metrics
         )
         versions = _versions(config, models, engine, cache, pair_cache, clock, metrics)
         ends.callback(versions.close)
-        ranking = await ends.enter_async_context(
-            logged(config, pipeline, models, versions, clock, metrics)
-        )
+        served = logged(config, pipeline, models, versions, clock, metrics)
+        ranking = await ends.enter_async_context(served)
         tasks = await ends.enter_async_context(asyncio.TaskGroup())
         work = {
             "cache": cache.run(),
@@ -149,6 +139,11 @@ def _user_cache(config: Config, models: Models, clock: Clock) -> UserCache:
         config.store.flush_rows,
         place=StorePlace(config.store.path, config.store.huge_pages),
     )
+
+
+def _engine_time(config: Config, batcher: Batcher) -> EngineTime:
+    engine = config.engine
+    return EngineTime(batcher.share_below(), engine.background_share, engine.hang_after)
 
 
 def _versions(
