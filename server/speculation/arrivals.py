@@ -67,11 +67,13 @@ class Arrivals:
         before = self._pairs
         if self._users:
             self._keep(next(reversed(self._users)), self._limits.batch_pairs)
-        while self._pairs > self._limits.queue_limit or len(self._users) > self._limits.queue_limit:
-            oldest = next(iter(self._users))
-            too_many = self._pairs - self._limits.queue_limit
-            kept = max(0, len(self._users[oldest]) - too_many)
-            if kept:
+        limit = self._limits.queue_limit
+        while len(self._users) > limit:
+            self._pairs -= len(self._users.popitem(last=False)[1])
+        while self._pairs > limit:
+            oldest, items = next(iter(self._users.items()))
+            kept = len(items) - (self._pairs - limit)
+            if kept > 0:
                 self._keep(oldest, kept)
             else:
                 self._pairs -= len(self._users.pop(oldest))
