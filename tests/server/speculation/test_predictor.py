@@ -35,7 +35,7 @@ def popular_draws(
     rng: np.random.Generator, items: U64, weights: np.ndarray, size: int
 ) -> list[int]:
     """Different items of a list, by weight."""
-    return np.asarray(rng.choice(items, size, replace=False, p=weights)).tolist()
+    return [int(item) for item in rng.choice(items, size, replace=False, p=weights)]
 
 
 def day_of(
