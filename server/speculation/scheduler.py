@@ -226,8 +226,8 @@ class Scheduler:
         again = np.isin(old.items, new.items)
         missed = old.origins == Origin.MISSED
         if again.any():
-            self._ended("coalesced", old.origins[again])
-            _stay_missed(new, old.at(again & missed))
+            self._ended("coalesced", old.origins[again & ~missed])
+            self._ended("coalesced", _stay_missed(new, old.at(again & missed)))
         superseded = ~again & ~missed
         if superseded.any():
             self._ended("stale", old.origins[superseded])
@@ -294,11 +294,15 @@ def _affordable(
     return chosen & (np.cumsum(chosen) <= most)
 
 
-def _stay_missed(new: Candidates, missed: Candidates) -> None:
-    """Marks those of `new` that are `missed` so, in place, as of when they were asked for."""
-    if len(missed):
-        asked_ns = dict(zip(missed.items.tolist(), missed.asked_ns.tolist(), strict=True))
-        for i, item in enumerate(new.items.tolist()):
-            if new.origins[i] != Origin.MISSED and item in asked_ns:
-                new.origins[i] = Origin.MISSED
-                new.asked_ns[i] = asked_ns[item]
+def _stay_missed(new: Candidates, missed: Candidates) -> U8:
+    """Marks those of `new` that are `missed` so, in place, as of when they were asked for. Returns
+    the origins that they had: of each two that are one now, the later ends."""
+    had = np.empty(len(missed), dtype=np.uint8)
+    places = {item: at for at, item in enumerate(new.items.tolist())}
+    for i, item in enumerate(missed.items.tolist()):
+        at = places[item]
+        had[i] = new.origins[at]
+        if had[i] != Origin.MISSED:
+            new.origins[at] = Origin.MISSED
+            new.asked_ns[at] = missed.asked_ns[i]
+    return had
