@@ -13,7 +13,7 @@ from predawn.bench import rig
 from predawn.bench.child import Child, free_port
 from predawn.bench.fault_models import TROUBLES
 from predawn.bench.harness import Effort, Row, Stamp
-from predawn.bench.speculate_rig import MODEL, Served, Traffic, drive, factory, settings
+from predawn.bench.speculate_rig import MODEL, Served, Traffic, drive, factory, settings, warm
 
 FILLS = ("user_mean", "recent", "neighbour")
 PHASES = ("before", "during", "recovering", "after")
@@ -45,7 +45,7 @@ def rows(mark: Stamp, folder: Path, *, smoke: bool, effort: Effort) -> list[Row]
     made = settings(folder, free_port(), _pairs(plan, flag))
     made["engine"] |= {"hang_after": "500ms"}
     with rig.running(made, folder) as child:
-        drive(child, plan.traffic, plan.warm_s, seed=0)
+        warm(child, plan.traffic, plan.warm_s)
         return [
             row
             for case, each in cases.items()
@@ -71,7 +71,7 @@ def _case(mark: Stamp, case: str, plan: Plan, child: Child, trouble: _Trouble) -
 def _pairs(plan: Plan, flag: Path) -> dict[str, Any]:
     """A model that could do four times what the traffic asks for."""
     model = factory(pair_us=25.0, slow_s=plan.ttl_ms / 5e3, trouble=str(flag))
-    return model | {"ttl": plan.ttl_ms, "fill_ttl": _FILL_TTL, "capacity": 100_000}
+    return model | {"ttl": plan.ttl_ms, "fill_ttl": _FILL_TTL}
 
 
 def _restarts(child: Child) -> float:

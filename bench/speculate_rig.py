@@ -29,6 +29,8 @@ from predawn.server.traces import EVENT_TYPES
 
 MODEL = "fm"
 PAIR_FACTORY = "predawn.bench.fault_models:pair_model"
+_CAPACITY = 200_000
+_WARM_TURNS, _WARM_SEED = 30, 1_000_000
 _SHARED = 1_000_000_000  # from here on items are everybody's, or nobody's
 _ONCE = 2_000_000_000  # from here on items are shown once
 
@@ -89,7 +91,7 @@ def settings(folder: Path, port: int, pairs: Mapping[str, Any] | None) -> rig.Se
     made["models"]["user"] |= {"direct_ttl": "1h", "failover_ttl": "2h"}
     made["engine"] = {"isolation": "process", "background_share": 1.0}
     if pairs is not None:
-        made["pairs"] = {MODEL: dict(pairs)}
+        made["pairs"] = {MODEL: {"capacity": _CAPACITY, **pairs}}
         made["rankers"]["main"]["pair_models"] = [MODEL]
     return made
 
@@ -156,6 +158,15 @@ def drive(child: Child, traffic: Traffic, seconds: float, seed: int) -> Served:
     return served
 
 
+def warm(child: Child, traffic: Traffic, seconds: float) -> None:
+    """So many seconds of the traffic, and again until a pair was served as computed for its user
+    and item; BenchError when that never happens."""
+    for turn in range(_WARM_TURNS):
+        if drive(child, traffic, seconds, _WARM_SEED + turn).sources["direct"]:
+            return
+    raise BenchError(f"speculate: no pair was there after {_WARM_TURNS} times {seconds:g} s")
+
+
 def _sends(messages: list[bytes], at_ns: I64) -> Iterator[Send]:
     return (Send(int(at), messages[i % len(messages)], i) for i, at in enumerate(at_ns))
 
@@ -192,5 +203,8 @@ class Meter:
     def _now(self) -> tuple[float, float, float]:
         found = rig.metrics(self._child)
         engine_s = found.total("predawn_engine_busy_seconds_total", lane="speculate")
-        computed = found.total("predawn_missed_pairs_total", outcome="ok")
+        computed = sum(
+            found.total(f"predawn_{which}_pairs_total", outcome="ok")
+            for which in ("missed", "proposed")
+        )
         return float(self._clock.monotonic_ns()), engine_s, computed

@@ -15,6 +15,7 @@ from predawn.bench import (
     models,
     pairs,
     serve,
+    speculate,
     store,
     swap,
 )
@@ -46,6 +47,7 @@ SUITES: dict[str, Suite] = {
     "swap": swap.run,
     "models": models.run,
     "jolt": _jolt,
+    "speculate": speculate.run,
 }
 
 

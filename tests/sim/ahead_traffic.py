@@ -51,7 +51,7 @@ def _model(rng: random.Random, jumps: bool) -> ModelSetup:
         queue_limit=rng.choice([10, 100, 10_000]),
         batch_users=rng.choice([1, 3, 8]),
         batch_pairs=rng.choice([4, 16, 100]),
-        capacity=64 if full else 8_192,
+        capacity=64 if full else 4_096,
         pairs_per_asked=rng.choice([0.25, 1.0, 1.0, 4.0]),
         pairs_per_second=rng.choice([0.0, 0.0, 20.0]),
         share=rng.choice([0.3, 1.0]),
