@@ -40,6 +40,8 @@ COVERED_BY = {
     "csrc/stored_rows.hpp": "tests/csrc/test_first_layer.py",
     "server/__main__.py": "tests/server/cli/test_app.py",
     "server/models/contract.py": "tests/server/models/test_loading.py",
+    "server/speculation/contract.py": "tests/server/speculation/test_planner.py",
+    "server/speculation/limits.py": "tests/server/test_wiring_pairs.py",
 }
 
 Rule = Callable[[str, str], list[str]]

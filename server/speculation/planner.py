@@ -38,6 +38,8 @@ _SURPLUS = 0.5  # of the tokens that are meant to be saved
 _USED = PAIR_OUTCOMES.index("used")
 _LOST = [PAIR_OUTCOMES.index("failed"), PAIR_OUTCOMES.index("void")]
 
+_ONE_EACH: NDArray[np.float64] = np.ones(len(Origin))
+
 
 class SeesPairs(Protocol):
     """What is in the store: `PairCache`."""
@@ -95,7 +97,7 @@ class Planner:
 
     def can_take(self, now_ns: int) -> bool:
         """Whether `take` may have something to give."""
-        return len(self._scheduler) > 0 and self.budget.room(now_ns) >= 1
+        return len(self._scheduler) > 0 and self.budget.room(now_ns) >= self._costs[Origin.MISSED]
 
     @property
     def price(self) -> float:
@@ -159,7 +161,7 @@ class Planner:
         terms = Terms(
             price=self.price,
             tokens=self.budget.room(now_ns),
-            costs=self.throttle.costs,
+            costs=self._costs,
             ahead=self.budget.room_ahead(self.ledger.unread_ahead),
             surplus=self.budget.fullness >= _SURPLUS,
         )
@@ -222,6 +224,12 @@ class Planner:
             "predictor": {} if self._predictor is None else self._predictor.report(),
         }
 
+    @property
+    def _costs(self) -> NDArray[np.float64]:
+        """Tokens a pair costs, by origin. Where pairs that do not pay are told by their chance,
+        the price deals with them."""
+        return self.throttle.costs if self._predictor is None else _ONE_EACH
+
     def _is_due(self, user: UserId, now_ns: int) -> bool:
         if self._predictor is None:
             return False
@@ -262,9 +270,18 @@ class Planner:
         for a few of the unlikely, which are worth their price whatever it is."""
         if self._predictor is None or not len(found):
             return found
+        caps = self.throttle.caps[found.origins]
+        found = Candidates(
+            found.items,
+            found.values,
+            np.minimum(found.chances, caps),
+            found.origins,
+            found.asked_ns,
+        )
         unlikely = found.chances < self._limits.least_chance
         cheap = ~unlikely & (found.chances * self._worth.max() < self.price)
         explored = self._explored(unlikely)
+        found.values[:] = found.chances
         found.values[explored] = _EXPLORED_VALUE
         unlikely[explored] = False
         if unlikely.any():

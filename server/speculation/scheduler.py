@@ -26,7 +26,7 @@ from predawn.server.speculation.limits import PairLimits
 
 _MS = 1_000_000
 _STALE_PARTS = 8  # a proposal is too old after this part of the ttl: the chances were of then
-_PASSED_OVER = 32  # users of a slice who may not take now
+_PASSED_OVER = 16  # users of a slice who may not take now
 _HEAP_SLACK = 64
 _SLACK = 0.5  # a pair let in stays worth taking until the price has doubled
 
@@ -288,10 +288,11 @@ def _affordable(
 ) -> NDArray[np.bool_]:
     """Which pairs, the most valuable first, `tokens`, `ahead` and `most` are enough for."""
     is_ahead = pairs.origins != Origin.MISSED
-    chosen = ~is_ahead | (np.cumsum(is_ahead) <= ahead)
+    chosen: NDArray[np.bool_] = ~is_ahead | (np.cumsum(is_ahead) <= ahead)
     spent = np.cumsum(np.where(chosen, costs[pairs.origins], 0.0))
     chosen &= spent <= tokens
-    return chosen & (np.cumsum(chosen) <= most)
+    chosen &= np.cumsum(chosen) <= most
+    return chosen
 
 
 def _stay_missed(new: Candidates, missed: Candidates) -> U8:

@@ -92,6 +92,14 @@ class Throttle:
         return np.array([1 / account.scale for account in self._accounts])
 
     @property
+    def caps(self) -> NDArray[np.float32]:
+        """float32 [origins]: what a pair's chance may be said to be: that which came true, where
+        pairs do not pay."""
+        accounts = enumerate(self._accounts)
+        caps = [self.chance(origin) if each.scale < 1 else 1.0 for origin, each in accounts]
+        return np.array(caps, dtype=np.float32)
+
+    @property
     def scales(self) -> list[float]:
         """By origin, the share of what the budget allows that is spent: 1 where it pays."""
         return [account.scale for account in self._accounts]
@@ -100,7 +108,7 @@ class Throttle:
         """Why less is computed than the budget allows; "" when nothing is throttled."""
         return "; ".join(
             f"{self.chance(origin):.1%} of the pairs {_NAMES[origin]} are asked for in time, below "
-            f"break-even ({self._break_even:.1%}): they get {account.scale:.0%} of the budget"
+            f"break-even ({self._break_even:.1%}): only a few are computed, to learn from"
             for origin, account in zip(Origin, self._accounts, strict=True)
             if account.scale < 1
         )

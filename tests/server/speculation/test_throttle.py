@@ -41,7 +41,9 @@ def test_pairs_that_are_never_used_are_left_to_probes_and_it_says_why() -> None:
     assert throttle.scales == [1, FLOOR, 1, 1]
     assert throttle.costs.tolist() == [1, 1 / FLOOR, 1, 1]
     assert throttle.reason().startswith("0.1% of the pairs shown lately are asked for in time")
-    assert "below break-even (2.0%): they get 3% of the budget" in throttle.reason()
+    assert "below break-even (2.0%): only a few are computed" in throttle.reason()
+    assert throttle.caps[[0, 2, 3]].tolist() == [1, 1, 1]
+    assert 0 < throttle.caps[Origin.SHOWN] < BREAK_EVEN
 
 
 def test_it_recovers_when_probes_pay_again() -> None:

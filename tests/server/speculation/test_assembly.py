@@ -1,0 +1,28 @@
+"""The parts together: what a speculator of some models is told and tells."""
+
+import asyncio
+
+from speculation_rig import LIMITS, Rig, play
+
+from predawn.server.simloop import SimLoop
+
+
+def test_it_hears_of_invalidations_and_the_metrics_of_it() -> None:
+    async def use(rig: Rig) -> None:
+        rig.ask(7, [1, 2])
+        assert rig.metrics.pairs_waiting() == {"m": 2, "n": 0}
+        await asyncio.sleep(0.1)
+        ledger = rig.speculator.models["m"].planner.ledger
+        assert ledger.unread == 2
+        rig.cache.invalidate([7], None)
+        assert ledger.unread == 0
+        assert set(rig.metrics.speculation()) == {"m", "n"}
+
+    play(use)
+
+
+def test_a_model_has_its_share_of_what_the_background_may_use() -> None:
+    rig = Rig(SimLoop(), LIMITS, share=0.5)
+    rig.speculator.models["m"].share.spend(1_100_000_000)
+    assert rig.speculator.models["m"].share.allowed_ns(0) == 2_000_000_002
+    assert rig.share.may_start(0)
