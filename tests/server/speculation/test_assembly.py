@@ -1,10 +1,9 @@
 """The parts together: what a speculator of some models is told and tells."""
 
 import asyncio
+from dataclasses import replace
 
 from speculation_rig import LIMITS, Rig, play
-
-from predawn.server.simloop import SimLoop
 
 
 def test_it_hears_of_invalidations_and_the_metrics_of_it() -> None:
@@ -22,7 +21,10 @@ def test_it_hears_of_invalidations_and_the_metrics_of_it() -> None:
 
 
 def test_a_model_has_its_share_of_what_the_background_may_use() -> None:
-    rig = Rig(SimLoop(), LIMITS, share=0.5)
-    rig.speculator.models["m"].share.spend(1_100_000_000)
-    assert rig.speculator.models["m"].share.allowed_ns(0) == 2_000_000_002
-    assert rig.share.may_start(0)
+    async def use(rig: Rig) -> None:
+        own = rig.speculator.models["m"].share
+        own.spend(1_100_000_000)  # the burst and a second more
+        assert own.allowed_ns(0) >= 8_000_000_000
+        assert rig.share.may_start(0)
+
+    play(use, limits=replace(LIMITS, share=0.25))
