@@ -101,8 +101,9 @@ class Predictor {
       return a.chance != b.chance ? a.chance > b.chance : a.item < b.item;
     };
     const std::size_t kept = std::min(limit, found_.size());
-    std::partial_sort(found_.begin(), found_.begin() + static_cast<std::ptrdiff_t>(kept),
-                      found_.end(), by_chance);
+    const auto end = found_.begin() + static_cast<std::ptrdiff_t>(kept);
+    if (end != found_.end()) std::nth_element(found_.begin(), end, found_.end(), by_chance);
+    std::sort(found_.begin(), end, by_chance);
     return std::span<const Candidate>(found_).first(kept);
   }
 

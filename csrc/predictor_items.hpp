@@ -118,7 +118,7 @@ class Items {
   static constexpr float kPriorDraws = 700;
   static constexpr float kSteadyWeight = 30;  // sightings
   static constexpr std::int64_t kRenewMs = 30'000;
-  static constexpr std::uint32_t kRenewDraws = 64;
+  static constexpr std::uint32_t kRenewDraws = 128;
 
   [[nodiscard]] static std::uint8_t bucket(float value, float steps) noexcept {
     return static_cast<std::uint8_t>(std::min(steps * std::log2(1 + value), 11.0f));

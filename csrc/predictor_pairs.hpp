@@ -77,7 +77,12 @@ class PairModel {
     return std::exp(sightings_.log(pair.sightings) + missed_.log(pair.missed));
   }
 
-  [[nodiscard]] static float raw(float intensity) noexcept { return -std::expm1(-intensity); }
+  // 1 - exp(-intensity); by its series where that is as good.
+  [[nodiscard]] static float raw(float intensity) noexcept {
+    const float x = intensity;
+    if (x > 0.25f) return 1 - std::exp(-x);
+    return x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5))));
+  }
 
   [[nodiscard]] float chance(float raw, Origin origin) const noexcept {
     return calibrations_[origin == Origin::kPopular ? 1 : 0].of(raw);
