@@ -35,6 +35,8 @@ _AGAIN = 1 / 1_000  # of the ttl, between two looks at a user who misses nothing
 _LOOKED_AT = 65_536  # users of whom the last look is remembered
 _EXPLORED_VALUE = 2.0  # more than any other can have
 _SURPLUS = 0.5  # of the tokens that are meant to be saved
+_DIRECT = int(Source.DIRECT)
+_MISSED, _SHOWN = int(Origin.MISSED), int(Origin.SHOWN)
 _USED = PAIR_OUTCOMES.index("used")
 _LOST = [PAIR_OUTCOMES.index("failed"), PAIR_OUTCOMES.index("void")]
 
@@ -97,7 +99,7 @@ class Planner:
 
     def can_take(self, now_ns: int) -> bool:
         """Whether `take` may have something to give."""
-        return len(self._scheduler) > 0 and self.budget.room(now_ns) >= self._costs[Origin.MISSED]
+        return len(self._scheduler) > 0 and self.budget.room(now_ns) >= self._costs[_MISSED]
 
     @property
     def price(self) -> float:
@@ -116,7 +118,7 @@ class Planner:
     ) -> None:
         """A request of `user` has ranked `items` [n] with `scores` [n] and read them from `sources`
         [n]; `running`: items of his that the engine has."""
-        known = sources == Source.DIRECT
+        known = sources == _DIRECT
         if self._predictor is not None:
             self._predictor.asked(user, items, scores, known.view(np.uint8), now_ms)
         self.ledger.asked(user, items, sources, now_ms)
@@ -189,7 +191,7 @@ class Planner:
 
     def ended(self, outcome: str, origins: U8) -> None:
         """Counts candidates, by whether a request has missed them."""
-        missed = int((origins == Origin.MISSED).sum())
+        missed = int((origins == _MISSED).sum())
         self._metrics.missed(self.model, outcome, missed)
         self._metrics.proposed(self.model, outcome, len(origins) - missed)
 
@@ -247,7 +249,7 @@ class Planner:
         if not len(missed):
             return _proposed(proposal.items, proposal.chances, proposal.origins, now_ns)
         again = np.isin(proposal.items, missed)
-        chances = np.full(len(missed), self.throttle.chance(Origin.MISSED), dtype=np.float32)
+        chances = np.full(len(missed), self.throttle.chance(_MISSED), dtype=np.float32)
         if again.any():
             order = np.argsort(missed)
             at = order[np.searchsorted(missed, proposal.items[again], sorter=order)]
@@ -320,13 +322,13 @@ class Planner:
 
 
 def _of_missed(arrival: Arrival, chances: F32) -> Candidates:
-    origins = np.full(len(chances), Origin.MISSED, dtype=np.uint8)
+    origins = np.full(len(chances), _MISSED, dtype=np.uint8)
     return Candidates(arrival.missed, chances.copy(), chances, origins, arrival.asked_ns)
 
 
 def _proposed(items: U64, chances: F32, origins: U8, now_ns: int) -> Candidates:
     """What the predictor calls missed was missed earlier and is not waited for: it was shown."""
     known = origins if len(origins) else np.zeros(len(items), dtype=np.uint8)
-    shown = np.where(known == Origin.MISSED, np.uint8(Origin.SHOWN), known)
+    shown = np.where(known == _MISSED, np.uint8(_SHOWN), known)
     asked_ns = np.full(len(items), now_ns, dtype=np.int64)
     return Candidates(items, chances.copy(), chances, shown, asked_ns)

@@ -25,6 +25,7 @@ from predawn.server.speculation.fair_share import FairShare
 from predawn.server.speculation.limits import PairLimits
 
 _MS = 1_000_000
+_MISSED = int(Origin.MISSED)
 _STALE_PARTS = 8  # a proposal is too old after this part of the ttl: the chances were of then
 _PASSED_OVER = 16  # users of a slice who may not take now
 _HEAP_SLACK = 64
@@ -195,14 +196,14 @@ class Scheduler:
                 self._fair.took(user, spent)
                 tokens -= spent
                 room -= len(taken)
-                ahead -= int((taken.origins != Origin.MISSED).sum())
+                ahead -= int((taken.origins != _MISSED).sum())
         return planned
 
     def _worthwhile(self, user: UserId, now_ns: int, terms: Terms) -> Candidates:
         """What is left of a waiting user's pairs; he is gone when nothing is."""
         waiting = self._users[user]
         pairs = waiting.pairs
-        missed = pairs.origins == Origin.MISSED
+        missed = pairs.origins == _MISSED
         ttl_ns = self._limits.ttl_ms * _MS
         stale = now_ns - pairs.asked_ns > np.where(missed, ttl_ns, ttl_ns // _STALE_PARTS)
         cheap = ~stale & (pairs.values < _SLACK * terms.price)
@@ -224,7 +225,7 @@ class Scheduler:
     def _merged(self, new: Candidates, old: Candidates) -> Candidates:
         """The new with the missed ones of the old. Who was missed stays missed."""
         again = np.isin(old.items, new.items)
-        missed = old.origins == Origin.MISSED
+        missed = old.origins == _MISSED
         if again.any():
             self._ended("coalesced", old.origins[again & ~missed])
             self._ended("coalesced", _stay_missed(new, old.at(again & missed)))
@@ -287,7 +288,7 @@ def _affordable(
     pairs: Candidates, costs: NDArray[np.float64], tokens: float, ahead: int, most: int
 ) -> NDArray[np.bool_]:
     """Which pairs, the most valuable first, `tokens`, `ahead` and `most` are enough for."""
-    is_ahead = pairs.origins != Origin.MISSED
+    is_ahead = pairs.origins != _MISSED
     chosen: NDArray[np.bool_] = ~is_ahead | (np.cumsum(is_ahead) <= ahead)
     spent = np.cumsum(np.where(chosen, costs[pairs.origins], 0.0))
     chosen &= spent <= tokens
@@ -298,12 +299,10 @@ def _affordable(
 def _stay_missed(new: Candidates, missed: Candidates) -> U8:
     """Marks those of `new` that are `missed` so, in place, as of when they were asked for. Returns
     the origins that they had: of each two that are one now, the later ends."""
-    had = np.empty(len(missed), dtype=np.uint8)
-    places = {item: at for at, item in enumerate(new.items.tolist())}
-    for i, item in enumerate(missed.items.tolist()):
-        at = places[item]
-        had[i] = new.origins[at]
-        if had[i] != Origin.MISSED:
-            new.origins[at] = Origin.MISSED
-            new.asked_ns[at] = missed.asked_ns[i]
+    order = np.argsort(new.items)
+    places = order[np.searchsorted(new.items, missed.items, sorter=order)]
+    had: U8 = new.origins[places]
+    turned = had != _MISSED
+    new.origins[places[turned]] = _MISSED
+    new.asked_ns[places[turned]] = missed.asked_ns[turned]
     return had

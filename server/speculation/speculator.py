@@ -31,7 +31,6 @@ __all__ = ["KeepsPairs", "SpeculatedModel", "Speculator"]
 
 _LOG = logging.getLogger(__name__)
 _PLANNED = 32  # users looked at before the engine gets its next slice
-_AT_ONCE = 4  # of these, in one turn of the loop: well under a millisecond
 _SETTLE_NS = 1_000_000_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
 
@@ -166,7 +165,7 @@ class Speculator:
     # What is next
 
     async def _plan(self, now_ns: int) -> int:
-        """Looks at a few of the users who have asked, letting requests go between; returns how
+        """Looks at a few of the users who have asked, one in each turn of the loop; returns how
         many are left."""
         left = 0
         for each in self.models.values():
@@ -174,8 +173,7 @@ class Speculator:
             while planner.unplanned and room:
                 planner.plan(now_ns, self._clock.wall_ms())
                 room -= 1
-                if room % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
             left += planner.unplanned
         return left
 
