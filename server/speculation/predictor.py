@@ -4,7 +4,6 @@ Invariant: memory is bounded by `PredictorLimits`, taken at creation. String use
 their 64-bit hash and its kind, so an integer user and a string never meet.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 from predawn.csrc._core import stable_hash
 from predawn.csrc._predictor import THRESHOLDS, Predictor
 from predawn.server.request import F32, U8, U64, UserId
-from predawn.server.speculation.contract import Origin, PredictsPairs, Proposal
+from predawn.server.speculation.contract import PredictsPairs, Proposal
 from predawn.server.speculation.rules import RecentPairs, ScoredPairs
 
 F64 = NDArray[np.float64]
 PredictorKind = Literal["learned", "score", "recency"]
-Nearest = Callable[[UserId, int], U64]
-"""(user, limit) -> uint64 [n <= limit]: items nearest to the user by light vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +126,3 @@ def _number(user: UserId) -> tuple[int, bool]:
     if isinstance(user, str):
         return stable_hash(user.encode()), True
     return user, False
-
-
-__all__ = ["LearnedPairs", "Origin", "PredictorKind", "PredictorLimits", "predictor_of"]

@@ -72,7 +72,7 @@ def test_chances_of_a_known_law_are_true_after_a_day() -> None:
     said = np.concatenate([each.chances for each in last])
     truth = true[np.concatenate([each.items for each in last]).astype(int) - 100]
     assert np.abs(said - truth).mean() < 0.08
-    assert np.corrcoef(said, truth)[0, 1] > 0.9
+    assert np.corrcoef(said, truth)[0, 1] > 0.8
 
 
 def test_recall_falls_and_precision_rises_with_the_threshold() -> None:
