@@ -180,7 +180,7 @@ def _at(found: dict[str, Any], path: str) -> float | None:
     """A figure by its path; None where there is none."""
     value: Any = found
     for part in path.split("/"):
-        value = value[part]
+        value = value.get(part) if value is not None else None
     return None if value is None else float(value)
 
 
@@ -189,6 +189,9 @@ _FIGURES: tuple[tuple[str, str, Better], ...] = (
     ("budget_used", "budget_used", "lower"),
     ("waste", "waste", "lower"),
     ("gain_kept", "loss/kept", "higher"),
+    ("gain_kept_direct", "loss/levels/direct/kept", "higher"),
+    ("gain_kept_neighbour", "loss/levels/neighbour/kept", "higher"),
+    ("gain_kept_user_mean", "loss/levels/user_mean/kept", "higher"),
     ("gain_kept_distilled", "distillation/distilled/kept", "higher"),
     ("gain_kept_papers_rule", f"baselines/{_PAPER}/kept", "higher"),
     ("gain_kept_no_speculation", "baselines/no speculation/kept", "higher"),

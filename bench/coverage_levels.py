@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.clock import Clock
 from predawn.server.metrics import Metrics
 from predawn.server.replay import PairOptions, ReplayOptions
 from predawn.server.replay.embeddings import embeddings_of
+from predawn.server.replay.pair_asks import Asks, asks_of, position
 from predawn.server.replay.pair_embeddings import PairEmbeddings, TrueProducts
 from predawn.server.replay.pair_loss import Served
 from predawn.server.replay.pair_recording import PairRecording
@@ -45,11 +45,11 @@ LEVELS = (
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """served: of all rows, from the level or the default; ages_ms: int64, of the direct reads that
-    the replay really made."""
+    """served: of all rows, from the level or the default; back: int64, of the direct reads that the
+    replay really made: how many of the user's requests before the read the pair was computed."""
 
     served: Served
-    ages_ms: I64
+    back: I64
 
 
 def filled(trace: Trace, level: Level, budget: float) -> Filled:
@@ -70,9 +70,25 @@ def filled(trace: Trace, level: Level, budget: float) -> Filled:
     simulate(world.run(), loop)
     pairs = world.pairs
     assert isinstance(pairs, _AsIfAbsent)
-    direct: NDArray[np.bool_] = pairs.recording.sources == Source.DIRECT
     served = Served(pairs.absent.rows, pairs.absent.sources)
-    return Filled(served, pairs.recording.ages_ms[direct])
+    direct = np.flatnonzero(pairs.recording.sources == Source.DIRECT)
+    return Filled(served, requests_back(asks_of(trace), direct, pairs.recording.ages_ms[direct]))
+
+
+def requests_back(asks: Asks, rows: I64, ages_ms: I64) -> I64:
+    """How many requests of the same user lie between each of `rows` and the newest one `ages_ms`
+    before it, which counts; all of them where there was none. int64 [len(rows)]."""
+    order = np.argsort(asks.user, kind="stable")
+    # One sorted axis for all users: the user's number in order, then the time.
+    span = int(asks.t_ms[-1] - asks.t_ms[0]) + 1
+    axis = asks.user[order] * span + asks.t_ms[order] - asks.t_ms[0]
+    request = asks.request[rows]
+    then = np.maximum(asks.t_ms[request] - ages_ms - asks.t_ms[0], 0)
+    by_then = np.searchsorted(axis, asks.user[request] * span + then, side="right") - 1
+    own = position(asks)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return np.asarray(np.minimum(place[request] - by_then, own[request]))
 
 
 class _AsIfAbsent(PairWorld):

@@ -2,8 +2,8 @@
 Table 2), on a trace whose truth is known.
 
 Candidates are covered at random, so that nothing else changes with coverage. A covered one has its
-own embedding of some time ago, as long as one that the replay really read: with the user's vector
-of then. The others have what their level would have served.
+own embedding as of some requests of the user ago, as many as one that the replay really read. The
+others have what their level would have served.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predawn.bench.coverage_levels import Filled
-from predawn.server.replay.pair_asks import Asks
+from predawn.server.replay.pair_asks import Asks, position
 from predawn.server.replay.pair_loss import F16, PairLoss, Served, products
 from predawn.server.request import I64, U8, Source
 from predawn.server.traces import Trace
@@ -61,8 +61,8 @@ class Sweep:
         self._fills |= {name: each.served for name, each in levels.items()}
         self._loss = loss
         self._draw = rng.random(trace.rows)
-        ages_ms = np.concatenate([each.ages_ms for each in levels.values()])
-        self._exact = aged(trace, asks, rng.choice(ages_ms, trace.rows))
+        back = np.concatenate([each.back for each in levels.values()])
+        self._exact = aged(trace, asks, rng.choice(back, trace.rows))
 
     def points(self, steps: int) -> Iterator[Point]:
         """Every level at coverages 0 .. 1 in so many steps."""
@@ -84,22 +84,17 @@ class Sweep:
                 yield Worth(name, share, kept, kept / whole["kept"])
 
 
-def aged(trace: Trace, asks: Asks, ages_ms: I64) -> F16:
-    """Every row's own embedding as it was computed `ages_ms` before, at the earliest from the
-    user's first request. float16 [rows, dim]."""
+def aged(trace: Trace, asks: Asks, back: I64) -> F16:
+    """Every row's own embedding as it was computed `back` requests of the user before, at the
+    earliest at his first. float16 [rows, dim]."""
     truth = trace.truth
     assert truth is not None
     order = np.argsort(asks.user, kind="stable")
-    users = asks.user[order]
-    # One sorted axis for all users: the user's number in order, then the time.
-    span = int(asks.t_ms[-1] - asks.t_ms[0]) + 1
-    axis = users * span + asks.t_ms[order] - asks.t_ms[0]
-    then = np.maximum(asks.row_t_ms - asks.t_ms[0] - ages_ms, 0)
-    user = asks.user[asks.request]
-    at = np.searchsorted(axis, user * span + then, side="right") - 1
-    first = np.searchsorted(users, user)
-    request = order[np.maximum(at, first)]
-    return products(truth, request, trace.items.astype(np.int64))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    request = asks.request
+    then = order[place[request] - np.minimum(back, position(asks)[request])]
+    return products(truth, then, trace.items.astype(np.int64))
 
 
 def _either(covered: np.ndarray, exact: F16, fill: Served) -> Served:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from predawn.server.config_pairs import PairModelConfig
 from predawn.server.errors import ConfigError
 
 PREDICTORS = ("learned", "score", "recency", "none")
 FILLS = ("user_mean", "recent", "neighbour")
 NEIGHBOURS = ("similar", "clusters")
+_DEFAULTS = PairModelConfig.model_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,9 @@ class PairOptions:
     budget: float = 1.0
     budgets: tuple[float, ...] = ()
     predictor: str = "learned"
-    ttl_ms: int = 6 * 3_600_000
-    capacity: int = 1_000_000
-    fills: tuple[str, ...] = ("user_mean", "neighbour")
+    ttl_ms: int = _DEFAULTS["ttl"].default
+    capacity: int = _DEFAULTS["capacity"].default
+    fills: tuple[str, ...] = tuple(_DEFAULTS["fills"].default)
     recent_length: int = 0
     neighbours: str = "similar"
     cost: PairCost = field(default_factory=PairCost)

@@ -139,8 +139,10 @@ class PairWorld:
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests."""
-        running = [self._speculator.run()]
-        return [*running, self._neighbours.run()] if self._neighbours else running
+        running: list[Coroutine[Any, Any, None]] = [self._speculator.run()]
+        if self._neighbours is not None:
+            running.append(self._neighbours.run())
+        return running
 
     def arrived(self, request: int, user: UserId) -> None:
         """A request has come in."""

@@ -9,20 +9,18 @@ from predawn.server.replay.pair_loss import Served, products
 from predawn.server.replay.pair_rivals import judge
 from predawn.server.request import Source
 
-HOUR_MS = 3_600_000
 
-
-def test_an_aged_embedding_is_of_the_users_newest_request_by_then() -> None:
+def test_an_aged_embedding_is_of_that_many_requests_of_the_user_ago() -> None:
     trace = day().slice(0, 400)
     asks, truth = asks_of(trace), trace.truth
     assert truth is not None
-    ages_ms = np.random.default_rng(2).integers(0, 4 * HOUR_MS, trace.rows)
-    found = aged(trace, asks, ages_ms)
+    back = np.random.default_rng(2).integers(0, 6, trace.rows)
+    found = aged(trace, asks, back)
     for row in range(0, trace.rows, 97):
-        mine = np.flatnonzero(asks.user == asks.user[asks.request[row]])
-        before = mine[asks.t_ms[mine] <= asks.row_t_ms[row] - ages_ms[row]]
-        request = before[-1] if len(before) else mine[0]
-        expected = products(truth, np.array([request]), trace.items[row : row + 1].astype(np.int64))
+        request = asks.request[row]
+        mine = np.flatnonzero(asks.user[: request + 1] == asks.user[request])[::-1]
+        then = mine[min(int(back[row]), len(mine) - 1)]
+        expected = products(truth, np.array([then]), trace.items[row : row + 1].astype(np.int64))
         assert np.array_equal(found[row], expected[0])
 
 
