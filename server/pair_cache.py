@@ -12,7 +12,8 @@ thread only.
 A keyed hash does not say whose pair it is, so an invalidation cannot look for a user's pairs. It
 writes the instant into a small table by user beside them, and a read takes nothing written before:
 one more key a request, seen at once by all servers that share the store, kept over a restart.
-Should more users be invalidated within a ttl than that table keeps, all pairs of the model go.
+What is kept by user is removed as well. Should more users be invalidated within the longer of ttl
+and fill ttl than that table keeps, all pairs of the model go.
 """
 
 import asyncio

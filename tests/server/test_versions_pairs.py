@@ -42,6 +42,22 @@ def test_pairs_are_served_of_the_live_version_alone(tmp_path: Path) -> None:
     with_server(tmp_path, use)
 
 
+def test_users_are_known_to_neighbours_by_vectors_of_the_live_version(tmp_path: Path) -> None:
+    async def use(it: Server) -> None:
+        def known() -> list[bool]:
+            return [it.pairs.knows_by("alone", version) for version in (1, 2)]
+
+        publish(tmp_path / "alone")
+        await it.versions.load()
+        assert known() == [True, True]  # nothing has changed yet: any is as good
+        await it.versions.swap()
+        assert known() == [False, True]
+        await it.versions.rollback()
+        assert known() == [True, False]
+
+    with_server(tmp_path, use)
+
+
 def test_pairs_of_a_version_alike_are_served_over_a_swap_and_back(tmp_path: Path) -> None:
     """Version 2 has the foundation model of version 1, which was loaded before it was there."""
 
