@@ -26,7 +26,7 @@ from predawn.server.speculation.engine_cost import EngineCost
 from predawn.server.speculation.ledger import Ledger
 from predawn.server.speculation.limits import PairLimits
 from predawn.server.speculation.price import Price
-from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms
+from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms, found_in
 from predawn.server.speculation.throttle import Throttle
 
 _EXPLORED = 0.01  # of the budget, for pairs that are less likely than `least_chance`
@@ -248,12 +248,9 @@ class Planner:
         proposal = self._predictor.propose(arrival.user, now_ms, self._limits.batch_pairs)
         if not len(missed):
             return _proposed(proposal.items, proposal.chances, proposal.origins, now_ns)
-        again = np.isin(proposal.items, missed)
+        again, places = found_in(proposal.items, missed)
         chances = np.full(len(missed), self.throttle.chance(_MISSED), dtype=np.float32)
-        if again.any():
-            order = np.argsort(missed)
-            at = order[np.searchsorted(missed, proposal.items[again], sorter=order)]
-            chances[at] = proposal.chances[again]
+        chances[places] = proposal.chances[again]
         others, origins = ~again, proposal.origins
         origins = origins[others] if len(origins) else origins
         new = _proposed(proposal.items[others], proposal.chances[others], origins, now_ns)

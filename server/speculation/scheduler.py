@@ -224,11 +224,12 @@ class Scheduler:
 
     def _merged(self, new: Candidates, old: Candidates) -> Candidates:
         """The new with the missed ones of the old. Who was missed stays missed."""
-        again = np.isin(old.items, new.items)
+        again, places = found_in(old.items, new.items)
         missed = old.origins == _MISSED
         if again.any():
             self._ended("coalesced", old.origins[again & ~missed])
-            self._ended("coalesced", _stay_missed(new, old.at(again & missed)))
+            both, at = old.at(again & missed), places[missed[again]]
+            self._ended("coalesced", _stay_missed(new, both, at))
         superseded = ~again & ~missed
         if superseded.any():
             self._ended("stale", old.origins[superseded])
@@ -296,11 +297,20 @@ def _affordable(
     return chosen
 
 
-def _stay_missed(new: Candidates, missed: Candidates) -> U8:
-    """Marks those of `new` that are `missed` so, in place, as of when they were asked for. Returns
-    the origins that they had: of each two that are one now, the later ends."""
-    order = np.argsort(new.items)
-    places = order[np.searchsorted(new.items, missed.items, sorter=order)]
+def found_in(items: U64, known: U64) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Which of `items` [n] are among `known`, each once; and of those, in order, where. For few
+    items at a time faster than `numpy.isin`."""
+    if not len(known):
+        return np.zeros(len(items), dtype=np.bool_), np.zeros(0, dtype=np.intp)
+    order = np.argsort(known)
+    places = order[np.searchsorted(known, items, sorter=order).clip(max=len(known) - 1)]
+    found: NDArray[np.bool_] = known[places] == items
+    return found, places[found]
+
+
+def _stay_missed(new: Candidates, missed: Candidates, places: NDArray[np.intp]) -> U8:
+    """Marks those of `new` at `places`, which are `missed`, so, in place, as of when they were
+    asked for. Returns the origins that they had: of each two that are one now, the later ends."""
     had: U8 = new.origins[places]
     turned = had != _MISSED
     new.origins[places[turned]] = _MISSED

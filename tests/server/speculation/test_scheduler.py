@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from predawn.server.request import U8, UserId
 from predawn.server.speculation.contract import Origin
 from predawn.server.speculation.limits import PairLimits
-from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms
+from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms, found_in
 
 MS = 1_000_000
 LIMITS = PairLimits(
@@ -183,3 +183,14 @@ def test_what_the_store_has_no_room_for_is_dropped_and_missed_pairs_go_on() -> N
     rig.queue.offer(2, pairs({3: 0.5}), 0)
     assert rig.take(replace(ALL, ahead=0)) == [(2, [3])]
     assert (rig.ends, len(rig.queue)) == ({"full": 2}, 0)
+
+
+@given(
+    st.lists(st.integers(0, 30), unique=True, max_size=20),
+    st.lists(st.integers(0, 30), unique=True, max_size=20),
+)
+def test_items_are_found_where_they_are(items: list[int], known: list[int]) -> None:
+    of, among = np.array(items, dtype=np.uint64), np.array(known, dtype=np.uint64)
+    found, places = found_in(of, among)
+    assert found.tolist() == [item in known for item in items]
+    assert among[places].tolist() == [item for item in items if item in known]
