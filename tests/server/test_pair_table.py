@@ -203,6 +203,39 @@ def test_a_mean_from_before_an_invalidation_or_of_its_millisecond_is_not_served(
     assert reading.rows.tolist() == [[6, 7, 8]]  # nothing of what was there before
 
 
+@pytest.mark.parametrize("level", [Source.USER_MEAN, Source.RECENT])
+def test_a_mean_is_served_up_to_the_ttl_of_fills_and_starts_anew_after_it(level: Source) -> None:
+    clock = SetClock()
+    cache = filled(clock, FillRules((level,), FILL_TTL_MS, LENGTH))
+    land(cache, [(7, [1])], counting(0, 1))
+    clock.now_ms += FILL_TTL_MS
+    reading = cache.read("fm", 7, items_of([9]), 10)
+    assert (reading.sources.tolist(), reading.ages_ms.tolist()) == ([level], [FILL_TTL_MS])
+    clock.now_ms += 1
+    assert cache.read("fm", 7, items_of([9]), HOUR_MS).sources.tolist() == [Source.DEFAULT]
+    land(cache, [(7, [1])], counting(30, 1))
+    assert cache.read("fm", 7, items_of([9]), HOUR_MS).rows.tolist() == [[30, 31, 32]]
+
+
+@pytest.mark.parametrize("level", [Source.USER_MEAN, Source.RECENT])
+def test_versions_are_mixed_in_a_mean_only_if_they_are_alike(level: Source) -> None:
+    cache = filled(SetClock(), FillRules((level,), FILL_TTL_MS, LENGTH))
+
+    def mean() -> list[float]:
+        return cache.read("fm", 7, items_of([9]), HOUR_MS).rows[0].tolist()
+
+    cache.replace_version("fm", 1)
+    land(cache, [(7, [1])], counting(0, 1), version=1)
+    cache.replace_version("fm", 2, {1, 2})
+    assert mean() == [0, 1, 2]
+    land(cache, [(7, [1])], counting(6, 1), version=2)
+    assert mean() == [3, 4, 5]
+    cache.replace_version("fm", 3)
+    assert mean() == DEFAULT.tolist()
+    land(cache, [(7, [1])], counting(30, 1), version=3)
+    assert mean() == [30, 31, 32]
+
+
 def test_a_clock_that_goes_back_serves_no_mean_from_before_an_invalidation() -> None:
     clock = SetClock()
     cache = filled(clock, MEAN)
