@@ -15,12 +15,11 @@ from typing import Any
 
 from predawn.bench.coverage_levels import LEVELS, filled
 from predawn.bench.coverage_sweep import Point, Sweep, Worth
-from predawn.bench.harness import BenchError, Better, Effort, Row, Stamp
+from predawn.bench.harness import Better, Effort, Row, Stamp
 from predawn.bench.workload import WorkloadOptions, generate
 from predawn.server.clock import SystemClock
 from predawn.server.replay import PairOptions, ReplayOptions, replay
 from predawn.server.replay.pair_asks import asks_of
-from predawn.server.replay.pair_rivals import judge
 from predawn.server.replay.pair_world import PAIRS
 from predawn.server.replay.run import warmed_up
 from predawn.server.traces import Trace
@@ -104,11 +103,8 @@ def _sweep(mark: Stamp, plan: Plan) -> Iterator[Row]:
 def _swept(plan: Plan, seed: int) -> tuple[list[Point], list[Worth]]:
     trace = _trace(plan.swept, plan.hours, seed)
     asks = asks_of(trace, warmed_up(trace, _WARM_UP))
-    loss = judge(trace, asks, None)
-    if loss is None:
-        raise BenchError("coverage: nobody has clicked")
     levels = {level.name: filled(trace, level, budget=1.0) for level in LEVELS}
-    sweep = Sweep(trace, asks, loss, levels, seed)
+    sweep = Sweep(trace, asks, levels, seed)
     return list(sweep.points(plan.steps)), list(sweep.worths())
 
 

@@ -7,20 +7,17 @@ Invariant: a fill is that of the very moment of the request, made of what had la
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from predawn.server.batcher_share import ShareAccount
 from predawn.server.clock import Clock
 from predawn.server.metrics import Metrics
 from predawn.server.replay import PairOptions, ReplayOptions
 from predawn.server.replay.embeddings import embeddings_of
-from predawn.server.replay.pair_asks import Asks, asks_of, position
 from predawn.server.replay.pair_embeddings import PairEmbeddings, TrueProducts
 from predawn.server.replay.pair_loss import Served
 from predawn.server.replay.pair_recording import PairRecording
 from predawn.server.replay.pair_world import PAIRS, PairWorld
 from predawn.server.replay.world import MODEL, World
-from predawn.server.request import I64, PairRows, RankReply, Source, UserId
+from predawn.server.request import PairRows, RankReply, Source, UserId
 from predawn.server.simloop import SimLoop, simulate
 from predawn.server.traces import Trace
 
@@ -45,11 +42,11 @@ LEVELS = (
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """served: of all rows, from the level or the default; back: int64, of the direct reads that the
-    replay really made: how many of the user's requests before the read the pair was computed."""
+    """absent: of all rows, from the level or the default; served: as the replay really served
+    them."""
 
+    absent: Served
     served: Served
-    back: I64
 
 
 def filled(trace: Trace, level: Level, budget: float) -> Filled:
@@ -70,25 +67,8 @@ def filled(trace: Trace, level: Level, budget: float) -> Filled:
     simulate(world.run(), loop)
     pairs = world.pairs
     assert isinstance(pairs, _AsIfAbsent)
-    served = Served(pairs.absent.rows, pairs.absent.sources)
-    direct = np.flatnonzero(pairs.recording.sources == Source.DIRECT)
-    return Filled(served, requests_back(asks_of(trace), direct, pairs.recording.ages_ms[direct]))
-
-
-def requests_back(asks: Asks, rows: I64, ages_ms: I64) -> I64:
-    """How many requests of the same user lie between each of `rows` and the newest one `ages_ms`
-    before it, which counts; all of them where there was none. int64 [len(rows)]."""
-    order = np.argsort(asks.user, kind="stable")
-    # One sorted axis for all users: the user's number in order, then the time.
-    span = int(asks.t_ms[-1] - asks.t_ms[0]) + 1
-    axis = asks.user[order] * span + asks.t_ms[order] - asks.t_ms[0]
-    request = asks.request[rows]
-    then = np.maximum(asks.t_ms[request] - ages_ms - asks.t_ms[0], 0)
-    by_then = np.searchsorted(axis, asks.user[request] * span + then, side="right") - 1
-    own = position(asks)
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return np.asarray(np.minimum(place[request] - by_then, own[request]))
+    absent, served = pairs.absent, pairs.recording
+    return Filled(Served(absent.rows, absent.sources), Served(served.rows, served.sources))
 
 
 class _AsIfAbsent(PairWorld):

@@ -20,6 +20,7 @@ from predawn.server.traces import Trace, Truth
 
 F16 = NDArray[np.float16]
 F64 = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 _CHUNK = 200_000
 _NEWTON_STEPS = 10
@@ -39,12 +40,17 @@ class Served:
 
 class PairLoss:
     """fresh: float16 [rows, dim], of every pair computed for its own request; first: the first row
-    that counts. soft_labels: float32 [rows], the foundation model's own click probabilities."""
+    that counts; only: bool [rows], those that count among them, None: all. soft_labels: float32
+    [rows], the foundation model's own click probabilities."""
 
-    def __init__(self, trace: Trace, first: int, fresh: F16) -> None:
+    def __init__(self, trace: Trace, first: int, fresh: F16, only: Bools | None = None) -> None:
         self._clicks = trace.clicked
-        self._fitted = slice(first, (first + trace.rows) // 2)
-        self._measured = slice(self._fitted.stop, trace.rows)
+        counted = np.flatnonzero(np.ones(trace.rows, np.bool_) if only is None else only)
+        middle = (first + trace.rows) // 2
+        self._fitted = counted[(counted >= first) & (counted < middle)]
+        self._measured = counted[counted >= middle]
+        self._is_fitted = np.zeros(trace.rows, dtype=np.bool_)
+        self._is_fitted[self._fitted] = True
         self._target = self._chances(trace)
         every = np.zeros(trace.rows, dtype=np.uint8)
         nothing = np.zeros((trace.rows, 0), dtype=np.float16)
@@ -80,7 +86,7 @@ class PairLoss:
             "kept": self._kept(entropy.sum(), np.ones(len(entropy), dtype=np.bool_)),
         }
 
-    def _kept(self, entropy: float, rows: NDArray[np.bool_]) -> float | None:
+    def _kept(self, entropy: float, rows: Bools) -> float | None:
         """None where the foundation model itself gains nothing."""
         without, gain = self._no_fm[rows].sum(), (self._no_fm - self._fm)[rows].sum()
         return float((without - entropy) / gain) if gain > _NO_GAIN * rows.sum() else None
@@ -100,7 +106,7 @@ class PairLoss:
         rate = np.clip([self._clicks[self._fitted].mean()], _LEAST, 1 - _LEAST)
         for group in np.unique(groups).tolist():
             mine = np.flatnonzero(groups == group)
-            known = mine[(mine >= self._fitted.start) & (mine < self._fitted.stop)]
+            known = mine[self._is_fitted[mine]]
             constant = np.log(rate / (1 - rate))
             weights = fitted_weights(columns[known], self._clicks[known], constant)
             for start in range(0, len(mine), _CHUNK):
@@ -119,7 +125,7 @@ class PairLoss:
         return float(entropy.mean() / alone)
 
 
-def fitted_weights(columns: NDArray[Any], clicks: NDArray[np.bool_], constant: F64) -> F64:
+def fitted_weights(columns: NDArray[Any], clicks: Bools, constant: F64) -> F64:
     """Weights [1 + columns] of a logistic regression, the constant's first, by Newton's method from
     `constant` [1] alone; with a little ridge, since a column may be 0 throughout."""
     wide, target = _with_constant(columns), clicks.astype(np.float64)

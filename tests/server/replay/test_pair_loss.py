@@ -53,6 +53,16 @@ def test_each_source_keeps_its_own_share() -> None:
     assert found["kept"] == pytest.approx(found["levels"]["direct"]["share"], abs=0.05)
 
 
+def test_only_the_rows_named_count() -> None:
+    trace = day()
+    _, fresh = judged(trace)
+    only = np.random.default_rng(1).random(trace.rows) < 0.6
+    strangers = fresh[np.random.default_rng(2).permutation(len(fresh))]
+    rows = np.where(only[:, None], fresh, strangers)
+    found = PairLoss(trace, 0, fresh, only).of(Served(rows, all_from(Source.DIRECT, trace)))
+    assert found["kept"] == pytest.approx(1.0)
+
+
 def test_someone_elses_embeddings_keep_nothing() -> None:
     trace = day()
     loss, fresh = judged(trace)
