@@ -47,7 +47,7 @@ PairTtl: TypeAlias = Annotated[
         parser=duration,
         metavar="DURATION",
         help="A pair is served up to here. Example: --pair-ttl 12h",
-        show_default="6h",
+        show_default="10h",
     ),
 ]
 PairCapacity: TypeAlias = Annotated[int, typer.Option(min=16, help="Pairs the store holds.")]

@@ -47,7 +47,7 @@ def test_what_cannot_work_is_refused(sections: dict[str, Any], reason: str) -> N
 
 def test_a_ring_of_recent_embeddings_is_a_fill_only_where_it_is_asked_for() -> None:
     kept = config(**pairs(recent_length=8)).pairs["fm"]
-    assert (kept.recent_length, kept.fills) == (8, ["user_mean", "neighbour"])
+    assert (kept.recent_length, kept.fills) == (8, ["neighbour", "user_mean"])
     filled = config(**pairs(recent_length=8, fills=["recent", "user_mean"])).pairs["fm"]
     assert filled.fills == ["recent", "user_mean"]
     assert config(**pairs(fills=[])).pairs["fm"].fills == []
