@@ -25,7 +25,6 @@ from predawn.server.replay.run import warmed_up
 from predawn.server.traces import Trace
 
 _WARM_UP = 0.25
-_FILLS = ("neighbour", "user_mean")
 _PAPER = "ranker score"
 
 
@@ -42,8 +41,8 @@ class Plan:
     predictors: tuple[str, ...]
 
 
-FULL = Plan(1_500, 96, 500, 5, (1, 2, 3), (0.25, 0.5, 1.0), ("learned", "score", "recency"))
-SMOKE = Plan(40, 8, 40, 1, (1,), (1.0,), ("learned",))
+FULL = Plan(1_500, 96, 1_000, 5, (1, 2, 3), (0.25, 0.5, 1.0), ("learned", "score", "recency"))
+SMOKE = Plan(40, 16, 40, 1, (1,), (1.0,), ("learned",))
 
 
 def run(mark: Stamp, *, smoke: bool, effort: Effort) -> list[Row]:
@@ -126,7 +125,7 @@ def _cells(plan: Plan) -> list[_Cell]:
 
 
 def _replayed(trace: Trace, cell: _Cell, seed: int) -> dict[str, Any]:
-    pairs = PairOptions(budget=cell.budget, predictor=cell.predictor, fills=_FILLS, baselines=True)
+    pairs = PairOptions(budget=cell.budget, predictor=cell.predictor, baselines=True)
     options = ReplayOptions(seed=seed, warm_up=_WARM_UP, pairs=pairs)
     return replay(trace, options, SystemClock()).pairs[PAIRS]
 

@@ -1,9 +1,10 @@
 """Ranking loss against exact coverage and the level of what stands in for the rest (the paper's
 Table 2), on a trace whose truth is known.
 
-Only candidates count that the replay served their own embedding: each has that, as old as it was,
-or what its level would have served at the same moment. Which one is drawn at random, so that
-nothing else changes with coverage.
+Only candidates count that the replay served their own embedding, and of these only what was held
+out from neighbours: each has its own, as old as it was, or what its level would have served at the
+same moment. Which one is drawn at random, so that nothing else changes with coverage. The mean of
+a user's own pairs has seen the pair itself, one of many.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predawn.bench.coverage_levels import Filled
+from predawn.bench.coverage_levels import Filled, held_out
 from predawn.bench.harness import BenchError
 from predawn.server.replay.pair_asks import Asks
 from predawn.server.replay.pair_loss import Bools, PairLoss, Served, products
@@ -54,7 +55,9 @@ class Sweep:
         replays = list(levels.values())
         direct: Bools = np.all([each.served.sources == Source.DIRECT for each in replays], axis=0)
         fresh = products(truth, asks.request, trace.items.astype(np.int64))
-        self._loss = PairLoss(trace, int(asks.offsets[asks.first]), fresh, direct)
+        users = np.asarray(trace.users, dtype=np.uint64)[asks.request]
+        only = direct & held_out(users, trace.items)
+        self._loss = PairLoss(trace, int(asks.offsets[asks.first]), fresh, only)
         self._exact = replays[0].served.rows
         default = np.full(trace.rows, Source.DEFAULT, dtype=np.uint8)
         self._fills = {DEFAULT: Served(np.zeros_like(self._exact), default)}

@@ -110,7 +110,7 @@ class PairWorld:
         self._trace = trace
         self._embeddings = embeddings
         self.engine = SimPairEngine(embeddings, options, hang_s, clock, seed)
-        self._neighbours = _neighbours(options, embeddings.dim, clock, seed)
+        self._neighbours = self.neighbours_of(options, embeddings.dim, clock, seed)
         self.cache = PairCache(
             [_table(options, embeddings.dim)],
             clock,
@@ -136,6 +136,15 @@ class PairWorld:
         self.fresh: NDArray[np.float16] | None = None
         if options.fm is not None:
             self.fresh = np.zeros((trace.rows, embeddings.dim), dtype=np.float16)
+
+    def neighbours_of(
+        self, options: PairOptions, dim: int, clock: Clock, seed: int
+    ) -> Neighbours | None:
+        """What fills absent pairs from similar users, if anything does."""
+        if "neighbour" not in options.fills:
+            return None
+        kind = cast(NeighbourKind, options.neighbours)
+        return Neighbours(kind, dim, neighbour_limits(), clock, seed, in_thread=False)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the requests."""
@@ -174,16 +183,13 @@ def _fills(options: PairOptions) -> FillRules:
     return FillRules(order, _default("fill_ttl"), options.recent_length)
 
 
-def _neighbours(options: PairOptions, dim: int, clock: Clock, seed: int) -> Neighbours | None:
-    if "neighbour" not in options.fills:
-        return None
-    limits = NeighbourLimits(
+def neighbour_limits() -> NeighbourLimits:
+    """Those of the configuration."""
+    return NeighbourLimits(
         items=_default("neighbour_items"),
         clusters=_default("clusters"),
         fill_ttl_ms=_default("fill_ttl"),
     )
-    kind = cast(NeighbourKind, options.neighbours)
-    return Neighbours(kind, dim, limits, clock, seed, in_thread=False)
 
 
 def _limits(options: PairOptions) -> PairLimits:

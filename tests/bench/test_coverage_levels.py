@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from replay_cases import day
 
-from predawn.bench.coverage_levels import LEVELS, filled
+from predawn.bench.coverage_levels import LEVELS, filled, held_out
 from predawn.server.request import Source
 
 EXPECTED = (Source.USER_MEAN, Source.RECENT, Source.NEIGHBOUR, Source.NEIGHBOUR)
@@ -18,3 +18,10 @@ def test_every_candidate_is_read_as_if_it_were_absent(at: int) -> None:
     assert not rows[sources == Source.DEFAULT].any()
     assert rows[sources == source].any(axis=1).mean() > 0.9
     assert (found.served.sources == Source.DIRECT).any()
+
+
+def test_a_quarter_of_all_pairs_is_held_out_whatever_the_user_and_the_item() -> None:
+    users, items = np.meshgrid(np.arange(200, dtype=np.uint64), np.arange(300, dtype=np.uint64))
+    held = held_out(users.ravel(), items.ravel()).reshape(users.shape)
+    assert held.mean() == pytest.approx(0.25, abs=0.01)
+    assert np.abs(held.mean(axis=0) - 0.25).max() < 0.12 > np.abs(held.mean(axis=1) - 0.25).max()

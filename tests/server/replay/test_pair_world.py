@@ -63,7 +63,8 @@ def test_pairs_add_up(predictor: str) -> None:
 
 def test_misses_only_is_what_plain_dictionaries_make_of_it_but_for_what_is_in_flight() -> None:
     asks = asks_of(hours(), warmed_up(hours(), 0.25))
-    plain = run(asks, terms_of(asks, 1.0, 6 * HOUR_MS, 1_000_000), MissesOnly()).figures(asks)
+    ttl_ms = PairOptions().ttl_ms
+    plain = run(asks, terms_of(asks, 1.0, ttl_ms, 1_000_000), MissesOnly()).figures(asks)
     found = figures(predictor="none", cost=PairCost(0.001, 0.01))
     assert found["coverage_exact"] == pytest.approx(plain["coverage_exact"], abs=0.002)
     assert found["budget_used"] == pytest.approx(plain["budget_used"], abs=0.004)
