@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 _LOG_EVERY_NS = 10_000_000_000  # a table that cannot be made is said once in so much time
 
 InvalidationWatcher = Callable[[str, Sequence[UserId]], None]
+LandingWatcher = Callable[[str, Sequence[UserId], F32, int], None]
 
 
 class UserCache:
@@ -46,6 +47,7 @@ class UserCache:
         self._flush_delay_s = flush_delay_ms / 1_000
         self._flush_rows = flush_rows
         self._watchers: list[InvalidationWatcher] = []
+        self._landing_watchers: list[LandingWatcher] = []
         self._landed = asyncio.Event()
         self._making = asyncio.Lock()
         self._logged_ns = -_LOG_EVERY_NS
@@ -80,6 +82,8 @@ class UserCache:
             self.flush()
         else:
             self._landed.set()
+        for watcher in self._landing_watchers:
+            watcher(model, users, served, snapshot)
         return served
 
     def flush(self) -> int:
@@ -126,6 +130,10 @@ class UserCache:
         if now_ns - self._logged_ns >= _LOG_EVERY_NS:
             self._logged_ns = now_ns
             _LOG.error("store: %d rows of model %s are lost: %s", rows, model, error)
+
+    def on_land(self, watcher: LandingWatcher) -> None:
+        """`watcher(model, users, served, snapshot)` is called with every batch that lands."""
+        self._landing_watchers.append(watcher)
 
     def on_invalidate(self, watcher: InvalidationWatcher) -> None:
         """`watcher(model, users)` is called at every invalidation: the batcher's, so that a

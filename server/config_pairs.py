@@ -89,7 +89,7 @@ class SpeculationConfig(Section):
         10, ge=1, le=64, description="Last lists shown to a user that the predictor remembers."
     )
     fill_value: dict[FillLevel, _Share] = Field(
-        {"neighbour": 0.6},
+        {"neighbour": 0.7},
         description="What a fill of a level is worth, as a share of the pair's own embedding: a "
         "pair that would be filled well anyway is worth less. Absent: 0.",
     )
@@ -103,7 +103,7 @@ class PairModelConfig(Section):
     factory: Factory = Field("", description='Your own: "package.module:function".')
     options: Options = Field({}, description="Keyword arguments of the factory.")
     program: Path = Field("", description="Your own: a file of torch.export.save (.pt2).")
-    ttl: DurationMs = Field(10 * 3_600_000, ge=1, description="Served up to here.")
+    ttl: DurationMs = Field(12 * 3_600_000, ge=1, description="Served up to here.")
     capacity: int = Field(1_000_000, ge=16, description="Pairs kept per id kind of the user.")
     default: Literal["zeros", "mean"] | list[Finite] = Field(
         "zeros", description='Vector of an unknown pair; "mean": of the trained pairs.'
@@ -111,8 +111,8 @@ class PairModelConfig(Section):
     fills: Annotated[list[FillLevel], AfterValidator(distinct)] = Field(
         ["neighbour", "user_mean"],
         description='What is served of an absent pair, the first that is there: "neighbour": what '
-        'similar users have for the item; "user_mean": the mean of the user\'s own pairs; "recent": '
-        "of his last `recent_length` ones. []: always the default.",
+        'similar users have for the item; "user_mean": the mean of the user\'s own pairs; '
+        '"recent": of his last `recent_length` ones. []: always the default.',
     )
     fill_ttl: DurationMs = Field(
         86_400_000, ge=1, description="Fills made of nothing younger are not served."

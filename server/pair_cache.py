@@ -117,9 +117,20 @@ class PairCache:
         as of `read`, None: that of his last request. A look, not a use."""
         return self._tables[model].levels(user, items, self._clock.wall_ms(), vector)
 
-    def heard(self, model: str, user: UserId, vector: F32) -> None:
-        """`user` has asked, and this was his vector: neighbours are known by it."""
-        self._tables[model].heard(user, vector)
+    def heard(self, model: str, user: UserId, vector: F32 | None, renewed_by: str = "") -> None:
+        """`user` has asked and was served this vector (None: none is known): neighbours are known
+        by it. renewed_by: the user model that is computing a newer one behind the request; what
+        lands for him until then waits for it (`renewed`)."""
+        self._tables[model].heard(user, vector, renewed_by)
+
+    def renewed(
+        self, user_model: str, users: Sequence[UserId], vectors: F32, snapshot: int
+    ) -> None:
+        """`UserCache.on_land`: newer vectors [n, dim] of `users`."""
+        if self.knows_by(user_model, snapshot):
+            for table in self._tables.values():
+                for user, vector in zip(users, vectors, strict=True):
+                    table.renewed(user_model, user, vector)
 
     async def ready(self, model: str, users: Sequence[UserId]) -> bool:
         """Makes the tables that `land` will need for `users`, in a thread where that takes long.

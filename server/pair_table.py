@@ -5,7 +5,6 @@ Invariant: a row that is not the default is the pair's own (DIRECT), or made of 
 fills prefers among what is there for this user, or for this item and users like him.
 """
 
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,12 +15,12 @@ from numpy.typing import NDArray
 from predawn.csrc import _core
 from predawn.server.cache_place import StorePlace, TableSpec
 from predawn.server.errors import ConfigError
+from predawn.server.known_users import KnownUsers, Late
 from predawn.server.pair_aggregates import FillRules, Landing, checked
 from predawn.server.pair_stores import PairStores, ReadRules
 from predawn.server.request import F32, I64, U8, U64, Source, UserId, UserItems
 from predawn.server.stabilise import compress
 
-_VECTORS_LIMIT = 65_536  # users whose last vector is remembered
 _ADDED_UP = {"speculative_quota": max, "policy_sieve": max}  # not sums over id kinds
 
 
@@ -33,7 +32,7 @@ class FillsFromNeighbours(Protocol):
         ...
 
     def add(self, user: UserId, vector: F32, items: U64, rows: F32, version: int) -> None:
-        """Embeddings of a user's pairs have landed; `vector`: his at his last request."""
+        """Embeddings of a user's pairs have landed; `vector`: the newest of his that is known."""
         ...
 
     def fill(self, vector: F32, items: U64, rows: F32, missing: U8) -> U8:
@@ -79,7 +78,7 @@ class PairTable:
         # Where the absent come from for whom neighbours are asked rather.
         self._worse = frozenset[int]() if neighbours is None else rules.after(Source.NEIGHBOUR)
         self._neighbours = neighbours if self._worse else None
-        self._vectors: OrderedDict[UserId, F32] = OrderedDict()
+        self._known = KnownUsers()
         self._versions: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
         self.replace_default(spec.default)
         self._stores: dict[int, PairStores] = {}
@@ -105,7 +104,7 @@ class PairTable:
     def replace_user_version(self, version: int) -> None:
         """Vectors of users from before are not like those from now on."""
         if self._neighbours is not None:
-            self._vectors.clear()
+            self._known.clear()
             self._neighbours.replace_user_version(version)
 
     def missing(self, users: Sequence[UserId]) -> set[int]:
@@ -153,22 +152,25 @@ class PairTable:
             none, no_ages = items[:0], np.zeros(0, dtype=np.int64)
             level = stores.peek(user, none, self._read_rules(now_ms, 0), no_ages)
         levels: U8 = np.full(len(items), level, dtype=np.uint8)
-        vector = self._vectors.get(user) if vector is None else vector
+        vector = self._known.vector(user) if vector is None else vector
         if level in self._worse and vector is not None:
             rows: F32 = np.empty((len(items), self._spec.dim), dtype=np.float32)
             unused: I64 = np.empty(len(items), dtype=np.int64)
             self._fill(vector, items, level, PairReading(rows, unused, levels))
         return levels
 
-    def heard(self, user: UserId, vector: F32) -> None:
-        """The vector float32 [any] of a user who has asked: for what lands for him later."""
+    def heard(self, user: UserId, vector: F32 | None, renewed_by: str) -> None:
+        """The vector float32 [any] that a user who has asked was served, None: none; renewed_by:
+        the user model that computes a newer one, "": none does."""
         if self._neighbours is None:
             return
-        self._vectors.pop(user, None)
-        self._vectors[user] = vector
-        if len(self._vectors) > _VECTORS_LIMIT:
-            self._vectors.popitem(last=False)
-        self._neighbours.learn(vector)
+        self._learn(self._known.heard(user, vector, renewed_by))
+        if vector is not None:
+            self._neighbours.learn(vector)
+
+    def renewed(self, user_model: str, user: UserId, vector: F32) -> None:
+        """The newer vector of a user: what has landed for him meanwhile is known by it."""
+        self._learn(self._known.renewed(user_model, user, vector))
 
     def land(
         self, wanted: Sequence[UserItems], raw: F32, snapshot: int, now_ms: int, origins: U8
@@ -192,7 +194,7 @@ class PairTable:
     def invalidate(self, users: Sequence[UserId], now_ms: int) -> None:
         """Forgets all of `users`, each once; not what neighbours were made of: it names nobody."""
         for user in users:
-            self._vectors.pop(user, None)
+            self._known.forget(user)
         for kind in {_kind(user) for user in users}:
             stores = self._stores.get(kind) or self._attach(kind)
             if stores is not None:  # else nobody has written such a pair
@@ -256,10 +258,16 @@ class PairTable:
             end = 0
             for each, count in zip(some, counts, strict=True):
                 begin, end = end, end + count
-                vector = self._vectors.get(each.user)
-                if vector is not None:
-                    items = np.ascontiguousarray(each.item_hashes)
-                    self._neighbours.add(each.user, vector, items, rows[begin:end], snapshot)
+                items = np.ascontiguousarray(each.item_hashes)
+                late = Late(each.user, items, rows[begin:end].copy(), snapshot)
+                self._learn(self._known.landed(late))
+
+    def _learn(self, landed: Sequence[Late]) -> None:
+        """What neighbours are to be served, of users as they are known now."""
+        for each in landed:
+            vector = self._known.vector(each.user)
+            if vector is not None and self._neighbours is not None:
+                self._neighbours.add(each.user, vector, each.items, each.rows, each.version)
 
     def _attach(self, kind: int) -> PairStores | None:
         """The tables of an id kind if they are files that are there already."""

@@ -48,12 +48,13 @@ class PairReader:
 
     def after_reply(self, request: RankRequest, reply: RankReply) -> None:
         """Counts, and tells of what was asked."""
-        vector = self._vector_of(reply.users) if reply.pairs else None
+        if not reply.pairs:
+            return
+        vector, renewed_by = self._vector_of(reply.users), _renewed_by(reply.users)
         for model, rows in reply.pairs.items():
             direct = rows.sources == Source.DIRECT
             self._metrics.served_pairs(model, rows.counts, rows.ages_ms[direct])
-            if vector is not None:
-                self._cache.heard(model, request.user, vector)
+            self._cache.heard(model, request.user, vector, renewed_by)
             self._hears.asked(model, request, rows, reply.scores, vector)
 
     def _read(self, model: str, request: RankRequest, vector: F32 | None) -> PairRows:
@@ -69,3 +70,11 @@ class PairReader:
             known = row.source is not Source.DEFAULT and self._cache.knows_by(model, row.snapshot)
             return row.row if known else None
         return None
+
+
+def _renewed_by(users: Mapping[str, UserRow]) -> str:
+    """The model that is computing a newer embedding of the user behind the request, "": none. One
+    that does not, though it was old or missing, costs little: his next request tells."""
+    for model, row in users.items():
+        return model if row.source in (Source.STALE, Source.DEFAULT) else ""
+    return ""

@@ -66,6 +66,7 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncGenerator[
         pair_cache = pair_cache_of(config, models, neighbours, clock)
         ends.callback(cache.close)
         ends.callback(pair_cache.close)
+        cache.on_land(pair_cache.renewed)
         limits = _batcher_limits(config)
         batcher = Batcher(engine, cache.land, cache.flushed, clock, limits, metrics)
         cache.on_invalidate(batcher.invalidated)

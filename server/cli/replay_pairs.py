@@ -47,7 +47,7 @@ PairTtl: TypeAlias = Annotated[
         parser=duration,
         metavar="DURATION",
         help="A pair is served up to here. Example: --pair-ttl 12h",
-        show_default="10h",
+        show_default="12h",
     ),
 ]
 PairCapacity: TypeAlias = Annotated[int, typer.Option(min=16, help="Pairs the store holds.")]
@@ -76,7 +76,7 @@ def pair_options(
     budget_pairs_per_asked: Budget = 1.0,
     budgets: Budgets = "",
     predictor: PredictorOption = Predictor.LEARNED,
-    pair_ttl: PairTtl = 10 * 3_600_000,
+    pair_ttl: PairTtl = 12 * 3_600_000,
     pair_capacity: PairCapacity = 1_000_000,
     fills: Fills = "neighbour,user_mean",
     recent_length: RecentLength = 0,

@@ -48,6 +48,7 @@ class PairSide(Protocol):
     """What a replayed world drives: its models' names, their reader and what goes with it."""
 
     models: tuple[str, ...]
+    cache: PairCache
     reader: PairReader
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
@@ -73,7 +74,8 @@ class WithoutPairs:
 
     def __init__(self, clock: Clock, share: ShareAccount, metrics: Metrics) -> None:
         del share
-        self.reader = PairReader(PairCache([], clock), {}, self, metrics)
+        self.cache = PairCache([], clock)
+        self.reader = PairReader(self.cache, {}, self, metrics)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         return []

@@ -80,6 +80,7 @@ class World:
             self._batcher, self.cache, policies, embeddings.users, self._clock, self.metrics
         )
         self.pairs = pairs(self._clock, self._batcher.share_below(), self.metrics)
+        self.cache.on_land(self.pairs.cache.renewed)
         self._pipeline = Pipeline(
             self.cache,
             self.pairs.reader,
