@@ -51,6 +51,21 @@ class Predictor:
         """Writes the user's pairs of chance `least` or above, most probable first, as many as the
         arrays [n] hold; returns how many. origins: `Origin` of server/speculation/contract.py."""
 
+    def propose_beside(
+        self,
+        user: int,
+        is_text: bool,
+        now_ms: int,
+        least: float,
+        known: float,
+        missed: U64,
+        items: U64,
+        chances: F32,
+        origins: U8,
+    ) -> int:
+        """The same after `missed` [m], each once, whatever their chances: -1 where below `known`.
+        Returns how many in all."""
+
     def reliability(self) -> F64:
         """[20, 4]: by chance as said, in twentieths: examples, sum of chances, of outcomes, of
         squared errors; weighted by how rarely they were taken; of the last one to two days."""

@@ -78,6 +78,30 @@ std::size_t propose(Predictor& self, std::uint64_t user, bool is_text, std::int6
   return at;
 }
 
+std::size_t propose_beside(Predictor& self, std::uint64_t user, bool is_text, std::int64_t now_ms,
+                           float least, float known, const py::object& missed,
+                           const py::object& items, const py::object& chances,
+                           const py::object& origins) {
+  const auto waiting = vector_of<const std::uint64_t>(missed, Access::kRead, "missed");
+  const auto ids = vector_of<std::uint64_t>(items, Access::kWrite, "items");
+  const auto values = vector_of<float>(chances, Access::kWrite, "chances");
+  const auto kinds = vector_of<std::uint8_t>(origins, Access::kWrite, "origins");
+  same_length("chances", ids.size(), values.size());
+  same_length("origins", ids.size(), kinds.size());
+  if (waiting.size() > ids.size()) refuse("missed", "longer than items");
+  const std::size_t first = waiting.size();
+  std::copy(waiting.begin(), waiting.end(), ids.begin());
+  std::fill_n(kinds.begin(), first, static_cast<std::uint8_t>(Origin::kMissed));
+  std::size_t at = first;
+  for (const Candidate& each : self.propose(id_of(user, is_text), now_ms, least, ids.size() - first,
+                                            known, waiting, values.first(first))) {
+    ids[at] = each.item;
+    values[at] = each.chance;
+    kinds[at++] = static_cast<std::uint8_t>(each.origin);
+  }
+  return at;
+}
+
 template <std::size_t kRows>
 py::array_t<double> table_of(const std::array<Reliability::Sums, kRows>& sums) {
   py::array_t<double> table({kRows, std::size_t{4}});
@@ -120,6 +144,9 @@ PYBIND11_MODULE(_predictor, module) {
            py::arg("scores"), py::arg("known"), py::arg("now_ms"))
       .def("propose", &propose, py::arg("user"), py::arg("is_text"), py::arg("now_ms"),
            py::arg("least"), py::arg("items"), py::arg("chances"), py::arg("origins"))
+      .def("propose_beside", &propose_beside, py::arg("user"), py::arg("is_text"),
+           py::arg("now_ms"), py::arg("least"), py::arg("known"), py::arg("missed"),
+           py::arg("items"), py::arg("chances"), py::arg("origins"))
       .def("reliability",
            [](const Predictor& self) { return table_of(self.reliability().by_chance); })
       .def("above", [](const Predictor& self) { return table_of(self.reliability().above); })

@@ -84,8 +84,17 @@ class Predictor {
 
   // Those of chance `least` or above, at most `limit`; good until the next call.
   std::span<const Candidate> propose(Id id, std::int64_t at_ms, float least, std::size_t limit) {
+    return propose(id, at_ms, least, limit, least, {}, {});
+  }
+
+  // The same beside `missed`, each once, which are not among them: chances [missed], those of
+  // chance `known` or above, -1 for the others.
+  std::span<const Candidate> propose(Id id, std::int64_t at_ms, float least, std::size_t limit,
+                                     float known, std::span<const std::uint64_t> missed,
+                                     std::span<float> chances) {
     const std::int64_t now_ms = advance(at_ms);
     found_.clear();
+    std::fill(chances.begin(), chances.end(), -1.0f);
     const std::uint32_t slot = users_.find(id);
     if (slot == kNoSlot) return found_;
     const std::uint64_t user_hash = hash_of(id);
@@ -95,6 +104,19 @@ class Predictor {
     const std::span<const Popular> popular =
         items_.popular(now_ms, model_.sightings(), model_.missed());
     own_.assign(users_.entries(slot).size(), nullptr);
+    waits_.assign(own_.size(), kNotMissed);
+    forgotten_ = false;
+    for (std::size_t i = 0; i < missed.size(); ++i) {
+      const int at = users_.position(slot, missed[i]);
+      if (at >= 0) {
+        waits_[static_cast<std::size_t>(at)] = i;
+      } else {
+        forgotten_ = true;
+      }
+    }
+    missed_ = missed;
+    chances_ = chances;
+    known_ = known;
     scan_popular(popular, slot, user_hash, least, now_ms);
     scan_shown(slot, user_hash, least, now_ms);
     const auto by_chance = [](const Candidate& a, const Candidate& b) {
@@ -207,12 +229,26 @@ class Predictor {
       const float raw = PairModel::raw(draws_ * each.rate);
       if (raw < kLeastScored) continue;
       const float chance = model_.chance(raw, Origin::kPopular);
-      if (chance >= least) found_.push_back({chance, Origin::kPopular, each.item});
+      if (forgotten_) {
+        found_popular({chance, Origin::kPopular, each.item}, least);
+      } else if (chance >= least) {
+        found_.push_back({chance, Origin::kPopular, each.item});
+      }
       if (pair_sampler_.takes(now_ms)) {
         PairFeatures features{};
         draw_from(each, features);
         wait(pair_hash(user_hash, each.item), features, raw, chance, Origin::kPopular, now_ms);
       }
+    }
+  }
+
+  // Of what the user was shown, more than is remembered may be missed.
+  void found_popular(const Candidate& found, float least) {
+    const auto at = std::find(missed_.begin(), missed_.end(), found.item);
+    if (at == missed_.end()) {
+      if (found.chance >= least) found_.push_back(found);
+    } else if (found.chance >= known_) {
+      chances_[static_cast<std::size_t>(at - missed_.begin())] = found.chance;
     }
   }
 
@@ -235,7 +271,8 @@ class Predictor {
         std::min(7.0f, 8 * (user.shown - user.fresh + 4) / (user.shown + 10)));
     std::size_t at = 0;
     for (const Shown& shown : users_.entries(slot)) {
-      const Popular* const popular = own_[at++];
+      const Popular* const popular = own_[at];
+      const std::size_t missed_at = waits_[at++];
       PairFeatures features{};
       features.rank = shown.rank;
       features.times =
@@ -252,7 +289,11 @@ class Predictor {
       const bool is_missed = (shown.lists & 1u) != 0 && !shown.known;
       const Origin origin = is_missed ? Origin::kMissed : Origin::kShown;
       const float chance = model_.chance(raw, origin);
-      if (chance >= least) found_.push_back({chance, origin, shown.item});
+      if (missed_at != kNotMissed) {
+        if (chance >= known_) chances_[missed_at] = chance;
+      } else if (chance >= least) {
+        found_.push_back({chance, origin, shown.item});
+      }
       if (!pair_sampler_.takes(now_ms)) continue;
       if (popular != nullptr) draw_from(*popular, features);
       for (unsigned lists = shown.lists; lists != 0 && features.copies < PairFeatures::kCopies;
@@ -287,6 +328,7 @@ class Predictor {
 
   static constexpr float kUsualRequests = 12;  // of a user, within about three hours
   static constexpr float kLeastScored = 0.005f;
+  static constexpr std::size_t kNotMissed = ~std::size_t{0};
 
   std::int64_t ttl_ms_;
   Users users_;
@@ -300,6 +342,11 @@ class Predictor {
   Reliability reliability_;
   std::vector<std::uint32_t> order_;
   std::vector<const Popular*> own_;
+  std::vector<std::size_t> waits_;  // by entry, where it is among missed_
+  std::span<const std::uint64_t> missed_;
+  std::span<float> chances_;
+  float known_ = 0;
+  bool forgotten_ = false;  // whether one of missed_ is no entry
   std::vector<Candidate> found_;
   std::array<CopyTerm, kListsMost> copies_{};
   std::array<float, kListsMost> copied_{};

@@ -23,6 +23,8 @@ class Origin(IntEnum):
 
 
 _NO_ORIGINS: U8 = np.zeros(0, dtype=np.uint8)
+NOTHING: U64 = np.zeros(0, dtype=np.uint64)
+"""No items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,14 @@ class PredictsPairs(Protocol):
         reply; outcomes of earlier proposals are learnt from it."""
         ...
 
-    def propose(self, user: UserId, now_ms: int, limit: int) -> Proposal:
-        """At most `limit` pairs of `user`, most probable first. What is in the store already, or
-        being computed, is the caller's business. A look, not a promise: it may be called at any
-        time and as often as one likes."""
+    def propose(
+        self, user: UserId, now_ms: int, limit: int, least: float = 0.0, missed: U64 = NOTHING
+    ) -> Proposal:
+        """First the `missed` uint64 [m], each once, as they come, -1 the chance of those of which
+        nothing is known; then at most `limit` others, most probable first; those below `least`
+        may be left out, and are no candidates then. What is in the store already, or being
+        computed, is the caller's business. A look, not a promise: it may be called at any time and
+        as often as one likes."""
         ...
 
     def report(self) -> dict[str, Any]:

@@ -26,13 +26,14 @@ from predawn.server.speculation.engine_cost import EngineCost
 from predawn.server.speculation.ledger import Ledger
 from predawn.server.speculation.limits import PairLimits
 from predawn.server.speculation.price import Price
-from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms, found_in
+from predawn.server.speculation.scheduler import Candidates, Planned, Scheduler, Terms
 from predawn.server.speculation.throttle import Throttle
 
 _EXPLORED = 0.01  # of the budget, for pairs that are less likely than `least_chance`
 _RENEWED = 1 / 16  # of its ttl is left to a pair that may be computed again
 _AGAIN = 1 / 1_000  # of the ttl, between two looks at a user who misses nothing
 _LOOKED_AT = 65_536  # users of whom the last look is remembered
+_LEAST_WORTH = 1e-6
 _EXPLORED_VALUE = 2.0  # more than any other can have
 _SURPLUS = 0.5  # of the tokens that are meant to be saved
 _DIRECT = int(Source.DIRECT)
@@ -85,7 +86,10 @@ class Planner:
         self._scheduler = Scheduler(limits, self.budget.burst, self.ended)
         self._looked_ns: OrderedDict[UserId, int] = OrderedDict()
         self._explore = 0.0
-        self._worth = 1 - np.array([limits.fill_value.get(each, 0.0) for each in Source])
+        worth = [1 - limits.fill_value.get(each, 0.0) for each in Source]
+        self._worth: F32 = np.array(worth, dtype=np.float32)
+        self._most_worth, self._least_worth = max(worth), min(worth)
+        self._caps: F32 | None = None  # None: nothing is throttled
         self._issued = self._used = np.zeros(len(Origin), dtype=np.int64)
 
     def __len__(self) -> int:
@@ -187,11 +191,13 @@ class Planner:
         self.throttle.computed(np.maximum(issued - self._issued, 0).tolist())
         self.throttle.used((used - self._used).tolist())
         self._issued, self._used = issued, used
-        return self.throttle.settle(now_ms)
+        turned = self.throttle.settle(now_ms)
+        self._caps = self.throttle.caps if min(self.throttle.scales) < 1 else None
+        return turned
 
     def ended(self, outcome: str, origins: U8) -> None:
         """Counts candidates, by whether a request has missed them."""
-        missed = int((origins == _MISSED).sum())
+        missed = len(origins) - int(np.count_nonzero(origins))
         self._metrics.missed(self.model, outcome, missed)
         self._metrics.proposed(self.model, outcome, len(origins) - missed)
 
@@ -241,20 +247,22 @@ class Planner:
 
     def _candidates(self, arrival: Arrival, now_ns: int, now_ms: int) -> Candidates:
         """The pairs that the user has missed and those that the predictor proposes, each once;
-        values are chances still."""
-        missed = arrival.missed
+        values are chances still. What the predictor calls missed beside them was missed earlier
+        and is not waited for: it was shown."""
+        missed, count = arrival.missed, len(arrival.missed)
         if self._predictor is None:
-            return _of_missed(arrival, np.ones(len(missed), dtype=np.float32))
-        proposal = self._predictor.propose(arrival.user, now_ms, self._limits.batch_pairs)
-        if not len(missed):
-            return _proposed(proposal.items, proposal.chances, proposal.origins, now_ns)
-        again, places = found_in(proposal.items, missed)
-        chances = np.full(len(missed), self.throttle.chance(_MISSED), dtype=np.float32)
-        chances[places] = proposal.chances[again]
-        others, origins = ~again, proposal.origins
-        origins = origins[others] if len(origins) else origins
-        new = _proposed(proposal.items[others], proposal.chances[others], origins, now_ns)
-        return _of_missed(arrival, chances).joined(new)
+            sure, origins = np.ones(count, dtype=np.float32), np.zeros(count, dtype=np.uint8)
+            return Candidates(missed, sure, sure, origins, arrival.asked_ns)
+        limit, least = self._limits.batch_pairs, self.price / max(self._most_worth, _LEAST_WORTH)
+        found = self._predictor.propose(arrival.user, now_ms, limit, least, missed)
+        asked_ns = np.full(len(found.items), now_ns, dtype=np.int64)
+        if count:
+            asked_ns[:count] = arrival.asked_ns
+            unknown = found.chances[:count] < 0
+            found.chances[:count][unknown] = self.throttle.chance(_MISSED)
+        shown = found.origins[count:]
+        np.maximum(shown, _SHOWN, out=shown)
+        return Candidates(found.items, found.chances, found.chances, found.origins, asked_ns)
 
     def _filtered(self, user: UserId, found: Candidates) -> Candidates:
         """Without what is in the store already, with more than a little of its life left."""
@@ -269,19 +277,18 @@ class Planner:
         for a few of the unlikely, which are worth their price whatever it is."""
         if self._predictor is None or not len(found):
             return found
-        caps = self.throttle.caps[found.origins]
-        found = Candidates(
-            found.items,
-            found.values,
-            np.minimum(found.chances, caps),
-            found.origins,
-            found.asked_ns,
-        )
-        unlikely = found.chances < self._limits.least_chance
-        cheap = ~unlikely & (found.chances * self._worth.max() < self.price)
+        chances = found.chances
+        if self._caps is not None:
+            chances = np.minimum(chances, self._caps[found.origins])
+        least = self._limits.least_chance
+        if chances.min() >= max(least, self.price / max(self._most_worth, _LEAST_WORTH)):
+            return Candidates(found.items, chances, chances, found.origins, found.asked_ns)
+        values = chances.copy()
+        found = Candidates(found.items, values, chances, found.origins, found.asked_ns)
+        unlikely = chances < least
+        cheap = ~unlikely & (chances * self._most_worth < self.price)
         explored = self._explored(unlikely)
-        found.values[:] = found.chances
-        found.values[explored] = _EXPLORED_VALUE
+        values[explored] = _EXPLORED_VALUE
         unlikely[explored] = False
         if unlikely.any():
             self.ended("unlikely", found.origins[unlikely])
@@ -291,11 +298,11 @@ class Planner:
 
     def _valued(self, user: UserId, found: Candidates) -> Candidates:
         """With values for chances, and without what is not worth its price."""
-        if self._predictor is None or not len(found) or self._worth.min() == 1:
+        if self._predictor is None or not len(found) or self._least_worth == 1:
             return found
         levels = self._store.levels(self.model, user, found.items)
-        explored = found.values == _EXPLORED_VALUE
-        values = np.where(explored, 1, found.chances * self._worth[levels]).astype(np.float32)
+        values: F32 = found.chances * self._worth[levels]
+        values[found.values == _EXPLORED_VALUE] = 1
         found = Candidates(found.items, values, found.chances, found.origins, found.asked_ns)
         return self._without(found, values < self.price, "below_price")
 
@@ -316,16 +323,3 @@ class Planner:
     def _missed(self, outcome: str, pairs: int) -> None:
         if pairs:
             self._metrics.missed(self.model, outcome, pairs)
-
-
-def _of_missed(arrival: Arrival, chances: F32) -> Candidates:
-    origins = np.full(len(chances), _MISSED, dtype=np.uint8)
-    return Candidates(arrival.missed, chances.copy(), chances, origins, arrival.asked_ns)
-
-
-def _proposed(items: U64, chances: F32, origins: U8, now_ns: int) -> Candidates:
-    """What the predictor calls missed was missed earlier and is not waited for: it was shown."""
-    known = origins if len(origins) else np.zeros(len(items), dtype=np.uint8)
-    shown = np.where(known == _MISSED, np.uint8(_SHOWN), known)
-    asked_ns = np.full(len(items), now_ns, dtype=np.int64)
-    return Candidates(items, chances.copy(), chances, shown, asked_ns)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from predawn.csrc._core import stable_hash
 from predawn.csrc._predictor import THRESHOLDS, Predictor
 from predawn.server.request import F32, U8, U64, UserId
-from predawn.server.speculation.contract import PredictsPairs, Proposal
+from predawn.server.speculation.contract import NOTHING, PredictsPairs, Proposal
 from predawn.server.speculation.rules import RecentPairs, ScoredPairs
 
 F64 = NDArray[np.float64]
@@ -63,15 +63,21 @@ class LearnedPairs:
         number, is_text = _number(user)
         self._native.asked(number, is_text, items, scores, known, now_ms)
 
-    def propose(self, user: UserId, now_ms: int, limit: int) -> Proposal:
-        """See `PredictsPairs`. None below `least_chance`."""
-        if limit > len(self._items):
-            self._room(limit)
+    def propose(
+        self, user: UserId, now_ms: int, limit: int, least: float = 0.0, missed: U64 = NOTHING
+    ) -> Proposal:
+        """See `PredictsPairs`. None below `least_chance`, which stands for nothing known."""
+        most = limit + len(missed)
+        if most > len(self._items):
+            self._room(most)
         number, is_text = _number(user)
-        items, chances = self._items[:limit], self._chances[:limit]
-        origins = self._origins[:limit]
-        least = self._limits.least_chance
-        n = self._native.propose(number, is_text, now_ms, least, items, chances, origins)
+        items, chances, origins = self._items, self._chances, self._origins
+        if most < len(items):
+            items, chances, origins = items[:most], chances[:most], origins[:most]
+        known = self._limits.least_chance
+        n = self._native.propose_beside(
+            number, is_text, now_ms, max(known, least), known, missed, items, chances, origins
+        )
         return Proposal(user, items[:n].copy(), chances[:n].copy(), origins[:n].copy())
 
     def report(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from predawn.server.request import F32, U8, U64, UserId
-from predawn.server.speculation.contract import Origin, Proposal
+from predawn.server.speculation.contract import NOTHING, Origin, Proposal
+from predawn.server.speculation.scheduler import found_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,16 @@ class RecentPairs:
         """See `PredictsPairs`."""
         _add(self._lists, user, items, scores, known, now_ms)
 
-    def propose(self, user: UserId, now_ms: int, limit: int) -> Proposal:
+    def propose(
+        self, user: UserId, now_ms: int, limit: int, least: float = 0.0, missed: U64 = NOTHING
+    ) -> Proposal:
         """See `PredictsPairs`."""
         chances = [
             (1 - np.arange(len(each.items)) / (len(each.items) + 1) / (age + 2)) / (age + 1)
             for age, each in enumerate(self._lists.of(user))
         ]
-        return _proposal(user, self._lists.of(user), chances, limit)
+        found = _proposal(user, self._lists.of(user), chances)
+        return _beside(missed, found, limit, least)
 
     def report(self) -> dict[str, Any]:
         """A rule says no probabilities: what is remembered alone."""
@@ -87,11 +91,13 @@ class ScoredPairs:
         """See `PredictsPairs`."""
         _add(self._lists, user, items, scores, known, now_ms)
 
-    def propose(self, user: UserId, now_ms: int, limit: int) -> Proposal:
+    def propose(
+        self, user: UserId, now_ms: int, limit: int, least: float = 0.0, missed: U64 = NOTHING
+    ) -> Proposal:
         """See `PredictsPairs`."""
         lists = self._lists.of(user)
         chances = [1 / (1 + np.exp(-np.clip(each.scores, -30, 30))) for each in lists]
-        return _proposal(user, lists, chances, limit)
+        return _beside(missed, _proposal(user, lists, chances), limit, least)
 
     def report(self) -> dict[str, Any]:
         """A rule says no probabilities: what is remembered alone."""
@@ -105,8 +111,23 @@ def _add(lists: _LastLists, user: UserId, items: U64, scores: F32, known: U8, no
     lists.add(user, _List(items[order], scores[order], known[order], lists.now_ms))
 
 
-def _proposal(user: UserId, lists: tuple[_List, ...], chances: list[Any], limit: int) -> Proposal:
-    """The best `limit`; of an item in several lists, the newest counts."""
+def _beside(missed: U64, found: Proposal, limit: int, least: float) -> Proposal:
+    """See `PredictsPairs.propose`."""
+    again, places = found_in(found.items, missed)
+    chances = np.full(len(missed), -1, dtype=np.float32)
+    chances[places] = found.chances[again]
+    others = np.flatnonzero(~again & (found.chances >= least))[:limit]
+    origins = np.full(len(missed), Origin.MISSED, dtype=np.uint8)
+    return Proposal(
+        found.user,
+        np.concatenate((missed, found.items[others])),
+        np.concatenate((chances, found.chances[others])),
+        np.concatenate((origins, found.origins[others])),
+    )
+
+
+def _proposal(user: UserId, lists: tuple[_List, ...], chances: list[Any]) -> Proposal:
+    """The best first; of an item in several lists, the newest counts."""
     if not lists:
         nothing: U64 = np.zeros(0, dtype=np.uint64)
         return Proposal(user, nothing, np.zeros(0, np.float32), np.zeros(0, np.uint8))
@@ -115,6 +136,6 @@ def _proposal(user: UserId, lists: tuple[_List, ...], chances: list[Any], limit:
     missed[: len(lists[0].items)] = lists[0].known == 0
     _, newest = np.unique(items, return_index=True)
     chance = np.concatenate(chances)[newest].astype(np.float32)
-    best = np.lexsort((newest, -chance))[:limit]
+    best = np.lexsort((newest, -chance))
     origins = np.where(missed[newest[best]], Origin.MISSED, Origin.SHOWN).astype(np.uint8)
     return Proposal(user, items[newest[best]], chance[best], origins)

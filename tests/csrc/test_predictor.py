@@ -122,3 +122,43 @@ def test_arrays_of_different_lengths_are_refused() -> None:
         predictor.asked(1, False, two, np.zeros(1, np.float32), np.zeros(2, np.uint8), 0)
     with pytest.raises(ValueError, match="origins: expected length 2, got 3"):
         predictor.propose(1, False, 0, 0, two, np.zeros(2, np.float32), np.zeros(3, np.uint8))
+
+
+def test_beside_missed_pairs_are_the_others_with_the_same_chances() -> None:
+    predictor, rng = small(popular=32, items=256), np.random.default_rng(3)
+    for number in range(60):
+        user, now_ms = int(rng.integers(4)), number * 60_000
+        items = rng.choice(40, 6, replace=False).astype(np.uint64)
+        scores, known = rng.random(6, dtype=np.float32), np.zeros(6, np.uint8)
+        predictor.asked(user, False, items, scores, known, now_ms)
+        alone = {
+            item: (chance, of) for item, chance, of in proposed(predictor, user, False, now_ms)
+        }
+        missed = rng.permutation(np.append(items[:3], [7, 99])).astype(np.uint64)
+        missed = np.array(list(dict.fromkeys(missed.tolist())), np.uint64)
+        ids, chances, origins = (
+            np.zeros(64, np.uint64),
+            np.zeros(64, np.float32),
+            np.zeros(64, np.uint8),
+        )
+        least, lowest = 0.2, 0.05
+        m = len(missed)
+        n = predictor.propose_beside(
+            user, False, now_ms, least, lowest, missed, ids, chances, origins
+        )
+        assert ids[:m].tolist() == missed.tolist() and not origins[:m].any()
+        for item, chance in zip(missed.tolist(), chances[:m].tolist(), strict=True):
+            known_chance = alone.get(item, (-1.0, 0))[0]
+            assert chance == (known_chance if known_chance >= np.float32(lowest) else -1)
+        others = {i: c for i, c in alone.items() if i not in missed.tolist() and c[0] >= 0.2}
+        found = zip(chances[m:n].tolist(), origins[m:n].tolist(), strict=True)
+        assert dict(zip(ids[m:n].tolist(), found, strict=True)) == others
+        assert (np.diff(chances[m:n]) <= 0).all()
+
+
+def test_more_missed_pairs_than_there_is_room_for_are_refused() -> None:
+    missed, out = np.zeros(3, np.uint64), np.zeros(2, np.uint64)
+    with pytest.raises(ValueError, match="missed"):
+        small().propose_beside(
+            1, False, 0, 0, 0, missed, out, np.zeros(2, np.float32), np.zeros(2, np.uint8)
+        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from predawn.server.metrics import Metrics
 from predawn.server.request import F32, I64, U8, U64, Source, UserId
-from predawn.server.speculation.contract import Origin, Proposal
+from predawn.server.speculation.contract import NOTHING, Origin, Proposal
 from predawn.server.speculation.ledger import Ledger, LedgerLimits
 from predawn.server.speculation.limits import PairLimits
 from predawn.server.speculation.planner import Planner
@@ -43,11 +43,20 @@ class Table:
     def asked(self, user: UserId, items: U64, scores: F32, known: U8, now_ms: int) -> None:
         self.heard.append((user, items.tolist(), known.tolist()))
 
-    def propose(self, user: UserId, now_ms: int, limit: int) -> Proposal:
-        best = sorted(self.chances, key=self.chances.__getitem__, reverse=True)[:limit]
-        chances = np.array([self.chances[item] for item in best], dtype=np.float32)
-        origins = np.full(len(best), Origin.POPULAR, dtype=np.uint8)
-        return Proposal(user, np.array(best, dtype=np.uint64), chances, origins)
+    def propose(
+        self, user: UserId, now_ms: int, limit: int, least: float = 0.0, missed: U64 = NOTHING
+    ) -> Proposal:
+        waiting = missed.tolist()
+        others = {item: p for item, p in self.chances.items() if item not in waiting}
+        best = sorted(others, key=others.__getitem__, reverse=True)[:limit]
+        chances = [self.chances.get(item, -1) for item in waiting + best]
+        origins = [Origin.MISSED] * len(waiting) + [Origin.POPULAR] * len(best)
+        return Proposal(
+            user,
+            np.array(waiting + best, dtype=np.uint64),
+            np.array(chances, dtype=np.float32),
+            np.array(origins, dtype=np.uint8),
+        )
 
     def report(self) -> dict[str, Any]:
         return {"table": len(self.chances)}

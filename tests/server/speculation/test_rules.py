@@ -61,3 +61,14 @@ def test_strings_and_integers_never_meet(make: Callable[[int, int], PredictsPair
     rule = make(5, 5)
     show(rule, "7", {1: 1.0}, 0)
     assert len(rule.propose(7, 0, 10).items) == 0
+
+
+def test_missed_pairs_come_first_and_the_unlikely_not_at_all() -> None:
+    rule = RecentPairs(10, 3)
+    show(rule, 7, {1: 3.0, 2: 2.0, 3: 1.0}, 3)
+    alone = rule.propose(7, 0, 10).chances.tolist()
+    found = rule.propose(7, 0, 10, alone[1], np.array([3, 9], dtype=np.uint64))
+    assert found.items.tolist() == [3, 9, 1, 2]
+    assert found.chances.tolist() == [alone[2], -1, alone[0], alone[1]]
+    assert found.origins.tolist() == [Origin.MISSED, Origin.MISSED, Origin.SHOWN, Origin.SHOWN]
+    assert rule.propose(7, 0, 1, alone[1], np.zeros(0, dtype=np.uint64)).items.tolist() == [1]
