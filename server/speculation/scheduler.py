@@ -102,6 +102,8 @@ class _Waiting:
     pairs: Candidates  # the most valuable first
     encode: float
     order: _Order
+    oldest_ns: int  # of what was asked for, at most
+    least: float  # of the values, at most
 
 
 class Scheduler:
@@ -133,7 +135,8 @@ class Scheduler:
             newest_first = np.lexsort((-offered.asked_ns, -offered.values))
             if len(newest_first) > self._limits.batch_pairs:
                 self._ended("full", offered.origins[newest_first[self._limits.batch_pairs :]])
-            self._put(user, offered.at(newest_first[: self._limits.batch_pairs]), encode)
+                newest_first = newest_first[: self._limits.batch_pairs]
+            self._put(user, offered.at(newest_first), encode)
         self._shrink()
 
     def take(self, now_ns: int, terms: Terms) -> list[Planned]:
@@ -178,6 +181,7 @@ class Scheduler:
         """Gives each in turn what he can use, but for what is kept for those after him."""
         planned: list[Planned] = []
         tokens, ahead, room = terms.tokens, terms.ahead, self._limits.batch_pairs
+        dearest = float(terms.costs.max())
         kept = sum(min(len(self._users[user].pairs), self._floor) for user in picked)
         for user in picked:
             waiting = self._users.pop(user)
@@ -185,26 +189,31 @@ class Scheduler:
             self._pairs -= len(pairs)
             kept -= min(len(pairs), self._floor)
             left = tokens if terms.surplus else min(tokens, max(1.0, self._fair.left(user)))
-            chosen = _affordable(pairs, terms.costs, left, ahead, room - kept)
-            rest = pairs.at(~chosen)
-            if len(rest):
-                self._put(user, rest, 0.0 if chosen.any() else waiting.encode)
-            if chosen.any():
-                taken = pairs.at(chosen)
+            if len(pairs) <= min(ahead, room - kept, left / dearest):
+                taken = pairs
+            else:
+                chosen = _affordable(pairs, terms.costs, left, ahead, room - kept)
+                taken, rest = pairs.at(chosen), pairs.at(~chosen)
+                if len(rest):
+                    self._put(user, rest, 0.0 if len(taken) else waiting.encode)
+            if len(taken):
                 spent = float(terms.costs[taken.origins].sum())
                 planned.append(Planned(user, taken, spent))
                 self._fair.took(user, spent)
                 tokens -= spent
                 room -= len(taken)
-                ahead -= int((taken.origins != _MISSED).sum())
+                ahead -= int(np.count_nonzero(taken.origins != _MISSED))
         return planned
 
     def _worthwhile(self, user: UserId, now_ns: int, terms: Terms) -> Candidates:
         """What is left of a waiting user's pairs; he is gone when nothing is."""
         waiting = self._users[user]
         pairs = waiting.pairs
-        missed = pairs.origins == _MISSED
         ttl_ns = self._limits.ttl_ms * _MS
+        is_young = now_ns - waiting.oldest_ns <= ttl_ns // _STALE_PARTS
+        if is_young and waiting.least >= _SLACK * terms.price and terms.ahead >= 1:
+            return pairs
+        missed = pairs.origins == _MISSED
         stale = now_ns - pairs.asked_ns > np.where(missed, ttl_ns, ttl_ns // _STALE_PARTS)
         cheap = ~stale & (pairs.values < _SLACK * terms.price)
         full = ~stale & ~cheap & ~missed & (terms.ahead < 1)
@@ -238,10 +247,10 @@ class Scheduler:
 
     def _put(self, user: UserId, pairs: Candidates, encode: float) -> None:
         self._offers += 1
-        values = np.cumsum(pairs.values, dtype=np.float64)
-        worth = float((values / (encode + np.arange(1, len(values) + 1))).max())
-        order = worth, int(pairs.asked_ns.max()), -self._offers
-        self._users[user] = _Waiting(pairs, encode, order)
+        asked_ns = pairs.asked_ns
+        order = _worth(pairs.values, encode), int(asked_ns.max()), -self._offers
+        oldest_ns, least = int(asked_ns.min()), float(pairs.values[-1])
+        self._users[user] = _Waiting(pairs, encode, order, oldest_ns, least)
         self._pairs += len(pairs)
         self._push(user)
 
@@ -279,6 +288,14 @@ class Scheduler:
                 heapq.heappush(self._worst, (*waiting.order, user))
             else:
                 del self._users[user]
+
+
+def _worth(values: F32, encode: float) -> float:
+    """The best that a run of the first `values`, the highest first, gives."""
+    if not encode:
+        return float(values[0])
+    sums = np.cumsum(values, dtype=np.float64)
+    return float((sums / (encode + np.arange(1, len(sums) + 1))).max())
 
 
 def _reversed(order: _Order) -> _Order:
