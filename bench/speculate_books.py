@@ -185,6 +185,10 @@ def _run(trace: Trace, plan: Plan, order: tuple[Source, ...], *, hears: bool) ->
     return spent
 
 
+async def _until(at_ms: int, clock: LoopClock) -> None:
+    await asyncio.sleep(max(0.0, (at_ms - clock.wall_ms()) / 1e3))
+
+
 async def _drive(
     trace: Trace, plan: Plan, clock: LoopClock, reader: PairReader, spent: Spent
 ) -> None:
@@ -192,7 +196,7 @@ async def _drive(
     vectors = rng.standard_normal((plan.users, _VECTOR)).astype(np.float32)
     began_ns = 0
     for number in range(len(trace)):
-        await asyncio.sleep(max(0.0, (int(trace.t_ms[number]) - clock.wall_ms()) / 1e3))
+        await _until(int(trace.t_ms[number]), clock)
         if number == len(trace) // 2:
             spent.pairs = spent.computed = spent.read = spent.hear = spent.engine = 0
             began_ns = time.thread_time_ns()

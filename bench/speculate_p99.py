@@ -1,11 +1,17 @@
 """p99 of POST /v1/rank while speculation keeps the models' process busy all the time, against the
-same server without anything computed.
+same server without anything computed; and, to tell what the machine's scheduler adds, against that
+one beside a process that has nothing to do with it and takes whatever CPU is left.
 
-A server of its own for every turn, so that nobody's background work is in another's turn; the two
-kinds take turns and begin in turn. All processes share the machine's cores with the client.
+A server of its own for every turn, so that nobody's background work is in another's turn; the
+kinds take turns, one way round and then the other. All processes share the machine's cores with the
+client.
 """
 
-from collections.abc import Callable, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +33,14 @@ from predawn.bench.speculate_rig import (
     tell_past,
     warm,
 )
+
+_PEERS = {"off": "speculation off", "busy": "speculation off, busy machine"}
+_BURN = """
+import os, sys
+os.nice(19)
+while os.getppid() == int(sys.argv[1]):
+    sum(range(100_000))
+"""
 
 BAR = 1.10
 """The p99 may be so many times what it is without speculation."""
@@ -100,13 +114,25 @@ def _models(plan: Plan) -> dict[str, Callable[[Path], dict[str, Any]]]:
 
 
 def _case(mark: Stamp, case: str, plan: Plan, model: Mapping[str, Any], folder: Path) -> list[Row]:
-    kinds = {"on": ENDLESS, "off": NOTHING}
+    kinds = {"on": ENDLESS, "off": NOTHING, "busy": NOTHING}
     turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
     for number in range(plan.turns):
         for kind in (*kinds,) if number % 2 else reversed(kinds):
             pairs = {**model, "ttl": plan.ttl_ms, "speculation": kinds[kind]}
-            turns[kind].append(_turn(plan, pairs, folder / f"{number}-{kind}", number))
+            with _burner() if kind == "busy" else nullcontext():
+                turns[kind].append(_turn(plan, pairs, folder / f"{number}-{kind}", number))
     return _rows(mark, case, turns)
+
+
+@contextmanager
+def _burner() -> Generator[None, None, None]:
+    """A process that takes all CPU that nobody else wants, as that of the models may; it ends with
+    this one."""
+    with subprocess.Popen([sys.executable, "-S", "-c", _BURN, str(os.getpid())]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def _turn(plan: Plan, pairs: Mapping[str, Any], folder: Path, seed: int) -> Turn:
@@ -125,8 +151,9 @@ def _rows(mark: Stamp, case: str, turns: Mapping[str, list[Turn]]) -> list[Row]:
     n = sum(len(turn.served.took_ns) for turn in turns["on"])
     found: list[Row] = []
     for metric, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
-        on, off = ([turn.served.quantile_ms(q) for turn in turns[kind]] for kind in ("on", "off"))
-        found += _against(mark, case, metric, on, off, n)
+        took = {kind: [each.served.quantile_ms(q) for each in turns[kind]] for kind in turns}
+        for other in ("off", "busy"):
+            found += _against(mark, case, metric, took["on"], (other, took[other]), n)
     for kind, each in turns.items():
         unserved = sum(turn.served.unserved for turn in each)
         share = float(np.median([turn.worked.share for turn in each]))
@@ -140,15 +167,16 @@ def _rows(mark: Stamp, case: str, turns: Mapping[str, list[Turn]]) -> list[Row]:
 
 
 def _against(
-    mark: Stamp, case: str, metric: str, on: list[float], off: list[float], n: int
+    mark: Stamp, case: str, metric: str, on: list[float], peer: tuple[str, list[float]], n: int
 ) -> list[Row]:
     """Turn by turn: a ratio is of two turns right after each other."""
-    ratios = [a / b for a, b in zip(on, off, strict=True)]
-    value, peer = float(np.median(on)), float(np.median(off))
-    ratio = harness.times_better(value, peer)
-    over = f"{metric}_over_off"
+    kind, others = peer
+    ratios = [a / b for a, b in zip(on, others, strict=True)]
+    value, other = float(np.median(on)), float(np.median(others))
+    ratio, over = harness.times_better(value, other), f"{metric}_over_{kind}"
+    limit = BAR if kind == "off" else None
     return [
-        mark.row(case, metric, value, "ms", peer="speculation off", ratio=ratio, n=n),
-        mark.row(case, over, float(np.median(ratios)), "x", limit=BAR, n=len(ratios)),
+        mark.row(case, metric, value, "ms", peer=_PEERS[kind], ratio=ratio, n=n),
+        mark.row(case, over, float(np.median(ratios)), "x", limit=limit, n=len(ratios)),
         mark.row(case, f"{over}_spread", harness.spread(ratios), "share", n=len(ratios)),
     ]

@@ -17,10 +17,12 @@ def turn(took_ms: float, engine_s: float) -> Turn:
 
 
 def test_a_ratio_is_of_two_turns_right_after_each_other() -> None:
-    turns = {"on": [turn(2, 1.9), turn(9, 1.9), turn(3, 1.9)], "off": [turn(1, 0)] * 3}
+    turns = {"on": [turn(2, 1.9), turn(9, 1.9), turn(3, 1.9)]}
     turns["off"] = [turn(1, 0), turn(6, 0), turn(3, 0)]
+    turns["busy"] = [turn(2, 0), turn(9, 0), turn(3, 0)]
     rows = {row.metric: row for row in speculate_p99._rows(MARK, "case", turns)}
     assert rows["p99_over_off"].value == pytest.approx(1.5)
+    assert rows["p99_over_busy"].value == 1.0
     assert rows["p99_over_off"].limit == speculate_p99.BAR
     assert rows["engine_share_on"].value == pytest.approx(0.95)
     assert rows["computed_on"].value == 25 and rows["unserved_on"].value == 0
