@@ -59,6 +59,7 @@ class Predictor {
         pair_sampler_(sizes.examples, sizes.ttl_ms, sizes.seed + 2),
         visit_sampler_(sizes.examples / 4, sizes.ttl_ms, sizes.seed + 3) {
     own_.reserve(sizes.lists * kEntriesPerList);
+    waits_.reserve(sizes.lists * kEntriesPerList);
     order_.reserve(kUsualCandidates);
     found_.reserve(sizes.popular + sizes.lists * kEntriesPerList);
   }
