@@ -89,7 +89,7 @@ class SpeculationConfig(Section):
         10, ge=1, le=64, description="Last lists shown to a user that the predictor remembers."
     )
     fill_value: dict[FillLevel, _Share] = Field(
-        {"neighbour": 0.7},
+        {"neighbour": 0.4},
         description="What a fill of a level is worth, as a share of the pair's own embedding: a "
         "pair that would be filled well anyway is worth less. Absent: 0.",
     )

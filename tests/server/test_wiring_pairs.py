@@ -35,8 +35,8 @@ def test_limits_are_those_of_the_settings() -> None:
     ("fills", "expected"),
     [
         ([], {}),
-        (["neighbour"], {Source.NEIGHBOUR: 0.7}),
-        (["user_mean", "neighbour"], {Source.NEIGHBOUR: 0.7}),
+        (["neighbour"], {Source.NEIGHBOUR: 0.4}),
+        (["user_mean", "neighbour"], {Source.NEIGHBOUR: 0.4}),
     ],
 )
 def test_a_fill_that_is_not_served_has_no_value(
