@@ -9,7 +9,7 @@ it and put in place on the loop.
 vector of who asks: attention over all users that have the item, exact where embeddings are linear
 in the user's vector. With little data it is close to the item's mean.
 "clusters": the mean over the users of his cluster (k-means) that have the item: what SOLARIS does
-(arXiv 2604.12110, section 4.3).
+(arXiv 2604.12110).
 
 Sums over many users cannot be taken apart: the embeddings of a user who is invalidated stay in
 them, nameless, until they have faded.
