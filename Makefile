@@ -23,7 +23,7 @@ lint: $(BUILT)  ## what `make test` runs before the tests
 
 build: $(BUILT)  ## .venv and the extensions, if anything they are made of changed
 
-verify: $(INSTALLED)  ## model-check the store's protocol (minutes; FULL=1: more of it)
+verify: $(BUILT)  ## model-check the store's protocol (minutes; FULL=1: more of it)
 	@$(BIN)/python tests/spin_models.py $(if $(FULL),--full)
 
 simulate: $(BUILT)  ## pairs computed ahead in virtual time, with faults (minutes; REQUESTS=1000000)
@@ -52,5 +52,5 @@ $(INSTALLED): pyproject.toml setup.py .ci/setup.sh
 	@touch $@
 
 $(BUILT): $(INSTALLED) $(NATIVE)
-	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python setup.py --quiet build_ext --inplace -j $$(nproc)
 	@touch $@

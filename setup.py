@@ -2,7 +2,7 @@
 
 Switches, all by environment:
   PREDAWN_EXTENSIONS=core|layers|codec|torture|ledger|predictor|aggregates
-                                  build one of them only (default: all)
+                                  build one of them only (default: all); none: no extension
   PREDAWN_SANITIZE=address|thread|undefined   instrumented build
   PREDAWN_DEBUG=1                 no optimisation, assertions on
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs predawn into it, editable, with its extensions and developer tools.
+# Makes .venv and installs predawn into it, editable, with developer tools. Its extensions are built
+# beside their sources afterwards, by `make build`: here they would be built twice.
 # Invariant: torch is never resolved freely. Without an NVIDIA GPU exactly one version is asked
 # for; with one, the supported range, whose wheel brings the Triton that it was built with.
 set -euo pipefail
@@ -58,4 +59,4 @@ project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
 print(*project["build-system"]["requires"], sep="\n")')
 "${pip[@]}" "${builders[@]}" "${requirements[@]}"
 # Without isolation the compiler of the extensions stays the one that `make build` uses later.
-"${pip[@]}" --no-build-isolation -e '.[dev]'
+PREDAWN_EXTENSIONS=none "${pip[@]}" --no-build-isolation -e '.[dev]'
